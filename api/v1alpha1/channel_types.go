@@ -1,0 +1,261 @@
+// Copyright The Klaxon Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package v1alpha1
+
+import (
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// Channel is one declared stream of events: who may connect to it, who may
+// publish to it, and within which limits. Applying one gives it a push server
+// of its own, or a place on the Pusher that it names.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:shortName=kch,categories=klaxon
+// +kubebuilder:printcolumn:name="Pusher",type=string,JSONPath=`.status.pusher`
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="Applied",type=string,JSONPath=`.status.conditions[?(@.type=="Applied")].status`
+// +kubebuilder:printcolumn:name="Connections",type=integer,JSONPath=`.status.connections`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:printcolumn:name="Accepted",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Accepted")].reason`
+// +kubebuilder:printcolumn:name="Clients",type=string,priority=1,JSONPath=`.status.urls.webSocket`
+// +kubebuilder:printcolumn:name="Publish",type=string,priority=1,JSONPath=`.status.address.url`
+// +kubebuilder:validation:XValidation:rule="self.metadata.name.size() <= 40 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",message="metadata.name: use at most 40 lowercase letters, digits and '-', starting with a letter and ending with a letter or digit (Services are named after it)"
+type Channel struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// +kubebuilder:default={}
+	Spec   ChannelSpec   `json:"spec"`
+	Status ChannelStatus `json:"status,omitempty"`
+}
+
+// ChannelList is a list of Channels.
+//
+// +kubebuilder:object:root=true
+type ChannelList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []Channel `json:"items"`
+}
+
+// ChannelSpec is what a Channel's author asks for. Everything is optional; an
+// empty spec gives a push server of its own that no client may connect to
+// (set clients) and to which the namespace's own ServiceAccounts may publish.
+//
+// +kubebuilder:validation:XValidation:rule="!(has(self.pusherRef) && has(self.pusher))",message="set pusherRef to join an existing Pusher, or pusher to describe the Channel's own, not both"
+// +kubebuilder:validation:XValidation:rule="has(self.pusherRef) == has(oldSelf.pusherRef)",message="pusherRef cannot be added to or removed from an existing Channel, because its clients would lose their URL: create a Channel of another name and move the clients"
+// +kubebuilder:validation:XValidation:rule="[has(self.slowClients) && has(self.slowClients.bufferBytes) ? string(self.slowClients.bufferBytes) : '256Ki'].all(b, [has(self.limits) && has(self.limits.eventBytes) ? string(self.limits.eventBytes) : '64Ki'].all(e, !isQuantity(b) || !isQuantity(e) || quantity(b).compareTo(quantity(e)) >= 0))",message="slowClients.bufferBytes (default 256Ki) must be at least limits.eventBytes (default 64Ki), so that one event always fits"
+type ChannelSpec struct {
+	// PusherRef joins an existing Pusher of the same namespace.
+	// Without it the Channel gets a Pusher of its own, of the Channel's name,
+	// which is deleted with it.
+	// +optional
+	PusherRef *PusherRef `json:"pusherRef,omitempty"`
+
+	// Pusher describes the Channel's own Pusher.
+	// +optional
+	Pusher *PusherSpec `json:"pusher,omitempty"`
+
+	// Clients says who may connect. Without it nobody may.
+	// +optional
+	Clients *ClientsSpec `json:"clients,omitempty"`
+
+	// Publishers says who may publish. Default: every ServiceAccount of the
+	// Channel's own namespace.
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=64
+	// +listType=atomic
+	// +optional
+	Publishers []PublisherSpec `json:"publishers,omitempty"`
+
+	// Limits bounds what clients and publishers can ask of the Channel.
+	// +optional
+	Limits *LimitsSpec `json:"limits,omitempty"`
+
+	// SlowClients says what happens to a client that reads slower than events come.
+	// +optional
+	SlowClients *SlowClientsSpec `json:"slowClients,omitempty"`
+}
+
+// PusherRef names a Pusher of the same namespace.
+type PusherRef struct {
+	Name ObjectName `json:"name"`
+}
+
+// ClientsSpec says who may connect and from which web pages.
+type ClientsSpec struct {
+	// Anonymous lets clients connect without a token. A client that shows a
+	// token is held to it all the same. Anonymous clients may join every room.
+	// Default: false.
+	// +optional
+	Anonymous bool `json:"anonymous,omitempty"`
+
+	// AllowedOrigins lists the web origins whose pages may connect, for example
+	// https://shop.example.com or https://*.example.com ("*." stands for one or
+	// more labels). "*" allows every origin. Default: only pages of the host
+	// that the client connects to. Clients that send no Origin, which are not
+	// browsers, are not held to it.
+	// +kubebuilder:validation:MaxItems=64
+	// +listType=atomic
+	// +optional
+	AllowedOrigins []Origin `json:"allowedOrigins,omitempty"`
+
+	// JWT lists the token issuers whose users may connect.
+	// +kubebuilder:validation:MaxItems=16
+	// +listType=atomic
+	// +optional
+	JWT []JWTIssuer `json:"jwt,omitempty"`
+}
+
+// Origin is a web origin (RFC 6454): scheme://host[:port].
+//
+// +kubebuilder:validation:MinLength=1
+// +kubebuilder:validation:MaxLength=262
+// +kubebuilder:validation:XValidation:rule="self == '*' || self.matches('^https?://([*][.])?[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*(:[1-9][0-9]{0,4})?$')",message="write an origin as scheme://host[:port] in lowercase without a path, for example https://shop.example.com; a leading '*.' stands for one or more labels, and '*' alone allows every origin"
+type Origin string
+
+// JWTIssuer trusts the JSON Web Tokens (RFC 7519) of one issuer.
+type JWTIssuer struct {
+	// Issuer must equal the token's "iss".
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=512
+	Issuer string `json:"issuer"`
+
+	// Audiences: the token's "aud" must contain at least one of these.
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=256
+	// +listType=atomic
+	Audiences []string `json:"audiences"`
+
+	// HMACSecretRef holds the key of at least 32 bytes with which tokens are
+	// signed by HS256, HS384 or HS512 (RFC 7518 section 3.2).
+	HMACSecretRef *SecretKeyRef `json:"hmacSecretRef"`
+}
+
+// PublisherSpec allows one publisher: a ServiceAccount with its own projected
+// token, or whoever holds a static token.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.serviceAccount) != has(self.tokenSecretRef)",message="set exactly one of serviceAccount and tokenSecretRef in each publisher"
+type PublisherSpec struct {
+	// ServiceAccount may publish with a projected token of the audience
+	// push.klaxon.dev (same namespace) or status.address.audience (any namespace).
+	// +optional
+	ServiceAccount *ServiceAccountRef `json:"serviceAccount,omitempty"`
+
+	// TokenSecretRef holds a static token of at least 32 bytes, for publishers
+	// outside the cluster.
+	// +optional
+	TokenSecretRef *SecretKeyRef `json:"tokenSecretRef,omitempty"`
+}
+
+// ServiceAccountRef names a ServiceAccount.
+type ServiceAccountRef struct {
+	// Namespace of the ServiceAccount. Default: the Channel's own.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	// +optional
+	Namespace string `json:"namespace,omitempty"`
+
+	// Name of the ServiceAccount.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name"`
+}
+
+// LimitsSpec bounds what clients and publishers can ask of a Channel.
+type LimitsSpec struct {
+	// EventBytes is the largest event that may be published, as the JSON or
+	// bytes of its data. From 64 to 1Mi. Default: 64Ki.
+	// +kubebuilder:validation:XIntOrString
+	// +kubebuilder:validation:MaxLength=20
+	// +kubebuilder:validation:XValidation:rule="isQuantity(string(self)) && quantity(string(self)).isInteger() && quantity(string(self)).compareTo(quantity('64')) >= 0 && quantity(string(self)).compareTo(quantity('1Mi')) <= 0",message="eventBytes is a whole number of bytes from 64 to 1Mi, for example 64Ki; for larger data publish a link to it"
+	// +optional
+	EventBytes *resource.Quantity `json:"eventBytes,omitempty"`
+
+	// Connections is the largest number of clients connected at once to one
+	// replica. Default: 100000.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=10000000
+	// +optional
+	Connections *int32 `json:"connections,omitempty"`
+}
+
+// SlowClientPolicy says what happens when a client's unsent events exceed the buffer.
+//
+// +kubebuilder:validation:Enum=Disconnect;DropOldest
+type SlowClientPolicy string
+
+const (
+	// SlowClientDisconnect closes the connection with code 4008; the client may reconnect.
+	SlowClientDisconnect SlowClientPolicy = "Disconnect"
+	// SlowClientDropOldest drops the oldest unsent events and tells the client
+	// how many with a gap message in their place.
+	SlowClientDropOldest SlowClientPolicy = "DropOldest"
+)
+
+// SlowClientsSpec says what happens to a client that reads slower than events come.
+type SlowClientsSpec struct {
+	// BufferBytes is how many unsent bytes a client may have outstanding beyond
+	// what the kernel's socket buffer holds. From 4Ki to 64Mi. Default: 256Ki.
+	// +kubebuilder:validation:XIntOrString
+	// +kubebuilder:validation:MaxLength=20
+	// +kubebuilder:validation:XValidation:rule="isQuantity(string(self)) && quantity(string(self)).isInteger() && quantity(string(self)).compareTo(quantity('4Ki')) >= 0 && quantity(string(self)).compareTo(quantity('64Mi')) <= 0",message="bufferBytes is a whole number of bytes from 4Ki to 64Mi, for example 256Ki"
+	// +optional
+	BufferBytes *resource.Quantity `json:"bufferBytes,omitempty"`
+
+	// Policy when the buffer is full. Default: Disconnect.
+	// +optional
+	Policy SlowClientPolicy `json:"policy,omitempty"`
+}
+
+// ChannelStatus is what the operator has found out about a Channel.
+type ChannelStatus struct {
+	// Conditions: Accepted, Applied and Ready.
+	// +listType=map
+	// +listMapKey=type
+	// +kubebuilder:validation:MaxItems=8
+	// +optional
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+
+	// Pusher is the name of the Pusher that serves this Channel.
+	// +optional
+	Pusher string `json:"pusher,omitempty"`
+
+	// URLs for clients, by transport, as reachable inside the cluster.
+	// +optional
+	URLs *ChannelURLs `json:"urls,omitempty"`
+
+	// Address is where publishers send events.
+	// +optional
+	Address *ChannelAddress `json:"address,omitempty"`
+
+	// Connections is the number of clients connected now, over all ready pods.
+	// +optional
+	Connections int64 `json:"connections"`
+
+	// Revision identifies the compiled settings of this Channel.
+	// +optional
+	Revision string `json:"revision,omitempty"`
+}
+
+// ChannelURLs are the URLs of a Channel for clients.
+type ChannelURLs struct {
+	// WebSocket is the URL for plain WebSocket clients.
+	WebSocket string `json:"webSocket"`
+}
+
+// ChannelAddress is where and for whom publishers' tokens must be issued.
+type ChannelAddress struct {
+	// URL to POST events to.
+	URL string `json:"url"`
+
+	// Audience for ServiceAccount tokens of any namespace. Publishers of the
+	// Channel's own namespace may use push.klaxon.dev as well.
+	Audience string `json:"audience"`
+}

@@ -1,0 +1,199 @@
+// Copyright The Klaxon Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package settings
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"time"
+)
+
+// Format is the version of the document's shape. Load refuses any other.
+const Format = 1
+
+// Settings is everything that a push server is told.
+type Settings struct {
+	// Format is always the constant Format.
+	Format int `json:"format"`
+	// Revision identifies the content of the whole document. Seal sets it.
+	Revision string `json:"revision"`
+	// Pusher holds what concerns every Channel.
+	Pusher Pusher `json:"pusher"`
+	// Channels are sorted by name.
+	Channels []Channel `json:"channels"`
+}
+
+// Pusher holds what concerns every Channel of a push server.
+type Pusher struct {
+	// Namespace and Name identify the Pusher; they make up its own audience.
+	Namespace string `json:"namespace"`
+	Name      string `json:"name"`
+
+	Heartbeat Heartbeat `json:"heartbeat"`
+	Drain     Drain     `json:"drain"`
+	Admin     Admin     `json:"admin"`
+
+	// ServiceAccounts says how ServiceAccount tokens are verified. Nil: they
+	// cannot be, and are refused.
+	ServiceAccounts *ServiceAccountIssuer `json:"serviceAccounts,omitempty"`
+
+	// OpenPublishing lets publishers on a loopback address publish without a
+	// token. Only `klaxon serve` sets it.
+	OpenPublishing bool `json:"openPublishing,omitempty"`
+}
+
+// Heartbeat finds connections whose other end is gone.
+type Heartbeat struct {
+	Interval Duration `json:"interval"`
+	Timeout  Duration `json:"timeout"`
+}
+
+// Drain says how long parting with all clients may take.
+type Drain struct {
+	Period    Duration `json:"period"`
+	MaxPeriod Duration `json:"maxPeriod"`
+}
+
+// Admin guards the admin listener.
+type Admin struct {
+	// TokenSHA256 is the hex SHA-256 of the bearer token that /status and
+	// /metrics ask for. Empty: nobody is asked.
+	TokenSHA256 string `json:"tokenSHA256,omitempty"`
+	// OpenMetrics lifts the question for /metrics.
+	OpenMetrics bool `json:"openMetrics,omitempty"`
+}
+
+// ServiceAccountIssuer verifies the projected tokens of a cluster's ServiceAccounts.
+type ServiceAccountIssuer struct {
+	// Issuer must equal a token's "iss".
+	Issuer string `json:"issuer"`
+	// JWKS is the issuer's JSON Web Key Set (RFC 7517).
+	JWKS json.RawMessage `json:"jwks"`
+}
+
+// Channel is one Channel as a push server needs it.
+type Channel struct {
+	Name string `json:"name"`
+	// Revision identifies this Channel's content. Seal sets it.
+	Revision    string      `json:"revision"`
+	Clients     Clients     `json:"clients"`
+	Publishers  Publishers  `json:"publishers"`
+	Limits      Limits      `json:"limits"`
+	SlowClients SlowClients `json:"slowClients"`
+}
+
+// Clients says who may connect.
+type Clients struct {
+	Anonymous bool `json:"anonymous,omitempty"`
+	// AllowedOrigins as in the Channel. Empty: the origin's host must be the request's.
+	AllowedOrigins []string    `json:"allowedOrigins,omitempty"`
+	JWT            []JWTIssuer `json:"jwt,omitempty"`
+}
+
+// JWTIssuer trusts one issuer's tokens.
+type JWTIssuer struct {
+	Issuer    string   `json:"issuer"`
+	Audiences []string `json:"audiences"`
+	// HMACKey is the key for HS256, HS384 and HS512.
+	HMACKey []byte `json:"hmacKey"`
+}
+
+// Publishers says who may publish.
+type Publishers struct {
+	// AnyInNamespace is a namespace all of whose ServiceAccounts may publish.
+	AnyInNamespace string `json:"anyInNamespace,omitempty"`
+	// ServiceAccounts that may publish.
+	ServiceAccounts []ServiceAccount `json:"serviceAccounts,omitempty"`
+	// TokenSHA256 are the hex SHA-256 of static tokens that may publish.
+	TokenSHA256 []string `json:"tokenSHA256,omitempty"`
+}
+
+// ServiceAccount is a Kubernetes identity, here only two strings of a token.
+type ServiceAccount struct {
+	Namespace string `json:"namespace"`
+	Name      string `json:"name"`
+}
+
+// Limits bounds what clients and publishers can ask of a Channel.
+type Limits struct {
+	// EventBytes is the largest data of one event.
+	EventBytes int64 `json:"eventBytes"`
+	// Connections is the largest number of sessions at once.
+	Connections int64 `json:"connections"`
+}
+
+// SlowClientPolicy says what happens when a session's unsent bytes exceed the buffer.
+type SlowClientPolicy string
+
+// The policies for slow clients.
+const (
+	Disconnect SlowClientPolicy = "Disconnect"
+	DropOldest SlowClientPolicy = "DropOldest"
+)
+
+// SlowClients says what happens to a client that reads slower than events come.
+type SlowClients struct {
+	BufferBytes int64            `json:"bufferBytes"`
+	Policy      SlowClientPolicy `json:"policy"`
+}
+
+// Duration is a time.Duration that JSON shows as a string such as "25s".
+type Duration time.Duration
+
+// MarshalJSON writes the duration as time.Duration's String does.
+func (d Duration) MarshalJSON() ([]byte, error) {
+	return json.Marshal(time.Duration(d).String())
+}
+
+// UnmarshalJSON reads what time.ParseDuration reads.
+func (d *Duration) UnmarshalJSON(b []byte) error {
+	var s string
+	if err := json.Unmarshal(b, &s); err != nil {
+		return fmt.Errorf("a duration is a string such as \"25s\": %w", err)
+	}
+	v, err := time.ParseDuration(s)
+	if err != nil {
+		return err
+	}
+	*d = Duration(v)
+	return nil
+}
+
+// Std returns d as a time.Duration.
+func (d Duration) Std() time.Duration { return time.Duration(d) }
+
+// Audience is the audience of tokens by which publishers of the Channels' own
+// namespace may publish.
+const Audience = "push.klaxon.dev"
+
+// Audience is the audience of tokens that only this Pusher takes, for
+// publishers of any namespace.
+func (p Pusher) Audience() string {
+	return Audience + "/" + p.Namespace + "/" + p.Name
+}
+
+// Seal sets the Format and all revisions from the content, so that equal
+// content has equal revisions and any change makes another.
+func (s *Settings) Seal() {
+	s.Format = Format
+	for i := range s.Channels {
+		s.Channels[i].Revision = ""
+		s.Channels[i].Revision = revision(s.Channels[i])
+	}
+	s.Revision = ""
+	s.Revision = revision(s)
+}
+
+// revision is the first 64 bits of the content's SHA-256 in hex: enough to tell
+// revisions of one object apart, and no secret can be found from it.
+func revision(v any) string {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic(fmt.Sprintf("settings: %T cannot be marshalled: %v", v, err))
+	}
+	h := sha256.Sum256(b)
+	return hex.EncodeToString(h[:8])
+}

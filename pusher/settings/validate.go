@@ -1,0 +1,115 @@
+// Copyright The Klaxon Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package settings
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"regexp"
+	"time"
+)
+
+// Bounds that Validate holds, shared with whoever must explain them.
+const (
+	MinEventBytes  = 64
+	MaxEventBytes  = 1 << 20
+	MinBufferBytes = 4 << 10
+	MaxBufferBytes = 64 << 20
+	// MinSecretBytes is the least length of an HMAC key (RFC 7518 section 3.2)
+	// and of a static publisher token.
+	MinSecretBytes = 32
+)
+
+var (
+	nameRE   = regexp.MustCompile(`^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$`)
+	originRE = regexp.MustCompile(`^(\*|https?://(\*\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*(:[1-9][0-9]{0,4})?)$`)
+)
+
+// problems collects errors with the path of what they are about.
+type problems struct {
+	path string
+	errs *[]error
+}
+
+func (p problems) at(format string, args ...any) problems {
+	return problems{path: p.path + fmt.Sprintf(format, args...), errs: p.errs}
+}
+
+func (p problems) check(ok bool, format string, args ...any) {
+	if !ok {
+		*p.errs = append(*p.errs, fmt.Errorf("%s: %s", p.path, fmt.Sprintf(format, args...)))
+	}
+}
+
+// Validate returns all that is wrong with the document, joined, each with its
+// path; nil when a push server can serve it.
+func (s *Settings) Validate() error {
+	var errs []error
+	root := problems{errs: &errs}
+	root.at("format").check(s.Format == Format, "is %d, this program reads %d", s.Format, Format)
+	root.at("revision").check(s.Revision != "", "is missing")
+	s.Pusher.validate(root.at("pusher"))
+	for i := range s.Channels {
+		c := &s.Channels[i]
+		p := root.at("channels[%s]", c.Name)
+		p.check(i == 0 || s.Channels[i-1].Name < c.Name, "is out of order or twice")
+		c.validate(p)
+	}
+	return errors.Join(errs...)
+}
+
+func (p *Pusher) validate(at problems) {
+	at.at(".namespace").check(p.Namespace != "", "is missing")
+	at.at(".name").check(nameRE.MatchString(p.Name), "%q is not a name", p.Name)
+	for _, h := range []struct {
+		path string
+		d    Duration
+	}{{".heartbeat.interval", p.Heartbeat.Interval}, {".heartbeat.timeout", p.Heartbeat.Timeout}} {
+		at.at("%s", h.path).check(h.d.Std() >= time.Second && h.d.Std() <= 10*time.Minute, "%s is not from 1s to 10m", h.d.Std())
+	}
+	d := at.at(".drain")
+	d.at(".maxPeriod").check(p.Drain.MaxPeriod.Std() >= time.Second && p.Drain.MaxPeriod.Std() <= time.Hour,
+		"%s is not from 1s to 1h", p.Drain.MaxPeriod.Std())
+	d.at(".period").check(p.Drain.Period >= 0 && p.Drain.Period <= p.Drain.MaxPeriod,
+		"%s is not from 0s to maxPeriod", p.Drain.Period.Std())
+	at.at(".admin.tokenSHA256").check(p.Admin.TokenSHA256 == "" || isSHA256(p.Admin.TokenSHA256), "is not a SHA-256 in hex")
+	if sa := p.ServiceAccounts; sa != nil {
+		at.at(".serviceAccounts.issuer").check(sa.Issuer != "", "is missing")
+		at.at(".serviceAccounts.jwks").check(len(sa.JWKS) > 0, "is missing")
+	}
+}
+
+func (c *Channel) validate(at problems) {
+	at.check(nameRE.MatchString(c.Name), "%q is not a name", c.Name)
+	at.at(".revision").check(c.Revision != "", "is missing")
+	for i, o := range c.Clients.AllowedOrigins {
+		at.at(".clients.allowedOrigins[%d]", i).check(originRE.MatchString(o), "%q is not an origin", o)
+	}
+	for i, j := range c.Clients.JWT {
+		p := at.at(".clients.jwt[%d]", i)
+		p.at(".issuer").check(j.Issuer != "", "is missing")
+		p.at(".audiences").check(len(j.Audiences) > 0, "is empty")
+		p.at(".hmacKey").check(len(j.HMACKey) >= MinSecretBytes, "is shorter than %d bytes", MinSecretBytes)
+	}
+	for i, t := range c.Publishers.TokenSHA256 {
+		at.at(".publishers.tokenSHA256[%d]", i).check(isSHA256(t), "is not a SHA-256 in hex")
+	}
+	for i, sa := range c.Publishers.ServiceAccounts {
+		at.at(".publishers.serviceAccounts[%d]", i).check(sa.Namespace != "" && sa.Name != "", "needs a namespace and a name")
+	}
+	at.at(".limits.eventBytes").check(c.Limits.EventBytes >= MinEventBytes && c.Limits.EventBytes <= MaxEventBytes,
+		"%d is not from %d to %d", c.Limits.EventBytes, MinEventBytes, MaxEventBytes)
+	at.at(".limits.connections").check(c.Limits.Connections >= 1, "%d is less than 1", c.Limits.Connections)
+	at.at(".slowClients.bufferBytes").check(c.SlowClients.BufferBytes >= max(MinBufferBytes, c.Limits.EventBytes) &&
+		c.SlowClients.BufferBytes <= MaxBufferBytes, "%d is not from the larger of %d and limits.eventBytes to %d",
+		c.SlowClients.BufferBytes, MinBufferBytes, MaxBufferBytes)
+	at.at(".slowClients.policy").check(c.SlowClients.Policy == Disconnect || c.SlowClients.Policy == DropOldest,
+		"%q is neither %s nor %s", c.SlowClients.Policy, Disconnect, DropOldest)
+}
+
+func isSHA256(s string) bool {
+	b, err := hex.DecodeString(s)
+	return err == nil && len(b) == 32
+}
