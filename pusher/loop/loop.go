@@ -1,0 +1,307 @@
+// Copyright The Klaxon Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package loop
+
+import (
+	"fmt"
+	"runtime"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/klaxon-dev/klaxon/pusher/settings"
+	"github.com/klaxon-dev/klaxon/pusher/wire/frames"
+)
+
+const (
+	// closeTimeout is how long a peer may take over its half of a closing handshake.
+	closeTimeout = 5 * time.Second
+	// maxSleep bounds how long a loop waits for events, so that Lag means something.
+	maxSleep = time.Second
+	// slice is how long work or writes may go on before reads get their turn.
+	slice = time.Millisecond
+	// maxEvents is how many events one wait takes from the kernel.
+	maxEvents = 256
+	readSize  = 64 << 10
+)
+
+// Handler is told what happens to a Loop's connections. All calls come on the
+// loop's goroutine. After Closed, which comes exactly once for each Open, the
+// Slot means nothing any more.
+type Handler interface {
+	// Open takes a new connection with what Adopt was given.
+	Open(s Slot, hello any)
+	// Text takes a whole text message; it is valid only during the call.
+	Text(s Slot, msg []byte)
+	// Expired says that the deadline set by SetDeadline has come.
+	Expired(s Slot)
+	// Closed says that the connection is closing or gone.
+	Closed(s Slot)
+	// Gap encodes the marker that stands for n dropped events.
+	Gap(n uint32) []byte
+}
+
+// Config says how a Loop treats its connections. It can be replaced while the
+// loop runs.
+type Config struct {
+	// HeartbeatInterval after which a silent peer is pinged.
+	HeartbeatInterval time.Duration
+	// HeartbeatTimeout within which it must then send something.
+	HeartbeatTimeout time.Duration
+	// MaxMessage is the largest message a peer may send, in bytes.
+	MaxMessage int
+}
+
+// Loop is one event loop. Run it on a goroutine of its own.
+type Loop struct {
+	// Static.
+	handler Handler
+	epfd    int
+	wakeFD  int
+	start   time.Time
+	done    chan struct{}
+
+	// Shared.
+	inbox    inbox
+	stats    Stats
+	lastTurn atomic.Int64 // UnixNano
+
+	// Owned by the loop.
+	config    Config
+	pages     []*[pageSize]conn
+	freeSlots []Slot
+	goneSlots []Slot
+	nodes     []node
+	freeNode  uint32
+	queued    int // nodes in use
+	dirty     []Slot
+	stamps    []time.Time // of the deliveries whose writes are under way
+	pending   []Work      // taken from the inbox, from next on not done yet
+	next      int
+	spare     []Work
+	wheel     wheel
+	events    [maxEvents]unix.EpollEvent
+	readBuf   []byte
+	whole     frames.Assembler // for messages of one frame; never keeps anything
+	iovecs    [maxIovecs]unix.Iovec
+	stopping  bool
+	delivered uint64 // since the stats were last told
+	written   uint64
+}
+
+// New makes a Loop that tells handler. It fails when the process has no
+// descriptors left.
+func New(handler Handler, config Config) (*Loop, error) {
+	epfd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("loop: epoll_create: %w", err)
+	}
+	wakeFD, err := unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC)
+	if err != nil {
+		closeFD(epfd)
+		return nil, fmt.Errorf("loop: eventfd: %w", err)
+	}
+	l := &Loop{
+		handler: handler, epfd: epfd, wakeFD: wakeFD, start: time.Now(), done: make(chan struct{}),
+		config: config, readBuf: make([]byte, readSize), nodes: make([]node, 1),
+	}
+	for i := range l.wheel.heads {
+		l.wheel.heads[i] = noSlot
+	}
+	l.inbox.init(wakeFD)
+	l.stats.init()
+	l.lastTurn.Store(l.start.UnixNano())
+	if err := unix.EpollCtl(epfd, unix.EPOLL_CTL_ADD, wakeFD, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: wakeData}); err != nil {
+		closeFD(epfd)
+		closeFD(wakeFD)
+		return nil, fmt.Errorf("loop: epoll_ctl: %w", err)
+	}
+	return l, nil
+}
+
+// Post hands work to the loop, waiting while its inbox is full. It must not be
+// called on the loop's own goroutine. It reports false once the loop has
+// stopped; the work then never runs.
+func (l *Loop) Post(w Work) bool { return l.inbox.put(w) }
+
+// Lag is how long ago the loop last turned. An idle loop turns every second.
+func (l *Loop) Lag() time.Duration { return time.Since(time.Unix(0, l.lastTurn.Load())) }
+
+// Stats returns the loop's counters.
+func (l *Loop) Stats() *Stats { return &l.stats }
+
+// SetConfig replaces the configuration. On the loop only.
+func (l *Loop) SetConfig(c Config) { l.config = c }
+
+// SetBuffer sets how many unsent bytes the connection may have, and whether the
+// oldest events are dropped or the connection is closed when there are more.
+func (l *Loop) SetBuffer(s Slot, limit int64, p settings.SlowClientPolicy) {
+	c := l.at(s)
+	c.limit = uint32(min(max(limit, 0), 1<<30)) //nolint:gosec // bounded
+	c.dropOldest = p == settings.DropOldest
+}
+
+// SetDeadline asks for Handler.Expired at t; the zero time for none. Times are
+// kept to a tenth of a second and never come early.
+func (l *Loop) SetDeadline(s Slot, t time.Time) {
+	c := l.at(s)
+	if c.state != open {
+		return
+	}
+	c.deadline = never
+	if !t.IsZero() {
+		c.deadline = ticks(max(t.Sub(l.start), 0))
+	}
+	l.reschedule(s, c)
+}
+
+// Stamp tells the loop when an event, whose frames have just been queued, was
+// published, for the latency histogram.
+func (l *Loop) Stamp(published time.Time) { l.stamps = append(l.stamps, published) }
+
+func (l *Loop) heartbeatInterval() time.Duration { return l.config.HeartbeatInterval }
+func (l *Loop) heartbeatTimeout() time.Duration  { return l.config.HeartbeatTimeout }
+
+// Run turns until Stop. It must be called once.
+func (l *Loop) Run() {
+	defer close(l.done)
+	for !l.stopping {
+		n := l.wait()
+		begun := time.Now()
+		l.lastTurn.Store(begun.UnixNano())
+		l.handleEvents(n)
+		l.work(begun)
+		l.advance(tick(time.Since(l.start) / tickLength)) //nolint:gosec // 13 years of ticks
+		l.flush(time.Now())
+		l.reap()
+		l.report(begun)
+	}
+	l.shutdown()
+}
+
+// wait returns the number of events taken into l.events.
+func (l *Loop) wait() int {
+	// A look that does not wait costs no scheduler round trip.
+	n := epollWaitNow(l.epfd, l.events[:])
+	if n != 0 || len(l.dirty) > 0 || l.next < len(l.pending) {
+		return n
+	}
+	l.releaseIdle()
+	due := l.start.Add(time.Duration(l.wheel.now+l.wheel.idle()) * tickLength)
+	sleep := min(max(time.Until(due), 0), maxSleep)
+	return epollWait(l.epfd, l.events[:], int((sleep+time.Millisecond-1)/time.Millisecond))
+}
+
+// releaseIdle lets go of arenas that a burst has made large.
+func (l *Loop) releaseIdle() {
+	if len(l.nodes) > 1<<16 && l.queued == 0 {
+		l.nodes, l.freeNode = make([]node, 1), 0
+	}
+}
+
+func (l *Loop) handleEvents(n int) {
+	for i := range n {
+		ev := &l.events[i]
+		if ev.Fd == wakeData {
+			drainEventfd(l.wakeFD)
+			continue
+		}
+		s := Slot(uint32(ev.Fd)) //nolint:gosec // as it was stored
+		c := l.at(s)
+		if c.gen != uint32(ev.Pad) || c.state == free || c.state == gone { //nolint:gosec // as it was stored
+			continue
+		}
+		if ev.Events&unix.EPOLLOUT != 0 {
+			l.flushConn(s, c)
+		}
+		if ev.Events&(unix.EPOLLIN|unix.EPOLLHUP|unix.EPOLLERR) != 0 && c.state != gone {
+			l.readable(s, c)
+		}
+	}
+}
+
+// work runs what waits in the inbox, for about a slice.
+func (l *Loop) work(begun time.Time) {
+	if l.next == len(l.pending) {
+		clear(l.pending)
+		l.pending, l.spare = l.inbox.take(l.spare[:0]), l.pending
+		l.next = 0
+	}
+	for l.next < len(l.pending) {
+		w := l.pending[l.next]
+		l.pending[l.next] = nil
+		l.next++
+		w.Run()
+		if time.Since(begun) > slice {
+			runtime.Gosched()
+			return
+		}
+	}
+}
+
+// flush writes to dirty connections, for about a slice. What is left has its
+// turn after the next reads.
+func (l *Loop) flush(begun time.Time) {
+	i := 0
+	for ; i < len(l.dirty); i++ {
+		if i%16 == 15 && time.Since(begun) > slice {
+			break
+		}
+		s := l.dirty[i]
+		c := l.at(s)
+		c.dirty = false
+		if c.state != gone && c.state != free && !c.blocked {
+			l.flushConn(s, c)
+		}
+	}
+	l.dirty = l.dirty[:copy(l.dirty, l.dirty[i:])]
+	if len(l.dirty) > 0 || len(l.stamps) == 0 {
+		return
+	}
+	now := time.Now()
+	for _, t := range l.stamps {
+		l.stats.latency.Observe(now.Sub(t).Seconds())
+	}
+	l.stamps = l.stamps[:0]
+}
+
+// report tells the shared counters what this turn has done.
+func (l *Loop) report(begun time.Time) {
+	if l.delivered > 0 || l.written > 0 {
+		l.stats.deliveries.Add(l.delivered)
+		l.stats.bytesOut.Add(l.written)
+		l.delivered, l.written = 0, 0
+	}
+	l.stats.turn(time.Since(begun))
+}
+
+// Stop ends the loop: connections that are left are closed without more ado,
+// and work that waits is dropped. It returns when the loop has ended.
+func (l *Loop) Stop() {
+	l.Post(stop{l})
+	<-l.done
+}
+
+type stop struct{ l *Loop }
+
+func (s stop) Run() { s.l.stopping = true }
+
+func (l *Loop) shutdown() {
+	for _, w := range append(l.pending[l.next:], l.inbox.close()...) {
+		if d, ok := w.(interface{ Drop() }); ok {
+			d.Drop()
+		}
+	}
+	for p := range l.pages {
+		for i := range l.pages[p] {
+			s := Slot(p*pageSize + i) //nolint:gosec // bounded by descriptors
+			l.drop(s, l.at(s))
+		}
+	}
+	l.reap()
+	l.report(time.Now())
+	closeFD(l.epfd)
+	closeFD(l.wakeFD)
+}

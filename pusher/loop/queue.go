@@ -1,0 +1,197 @@
+// Copyright The Klaxon Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package loop
+
+import (
+	"github.com/klaxon-dev/klaxon/pusher/wire"
+	"github.com/klaxon-dev/klaxon/pusher/wire/frames"
+)
+
+// Frame is bytes to be written to one or many connections. It is never changed.
+type Frame struct {
+	Bytes []byte
+	// Event: counts as a delivery, and may be dropped when a client is slow.
+	Event bool
+	// gap: stands for this many dropped events.
+	gap uint32
+}
+
+var pingFrame = &Frame{Bytes: frames.Encode(frames.Ping, nil)}
+
+// queue is what a connection has not been sent yet: nodes of the loop's arena.
+type queue struct {
+	head, tail uint32 // 0: none
+	sent       uint32 // bytes of head that are sent
+	bytes      uint32 // unsent
+}
+
+// node holds one queued frame. Nodes live in one slice per loop and are linked
+// by index, so a queue costs no heap object and the collector one scan.
+type node struct {
+	frame *Frame
+	next  uint32
+}
+
+// Send queues a frame for the connection. Frames for a connection that is
+// closing are dropped.
+func (l *Loop) Send(s Slot, f *Frame) {
+	if c := l.at(s); c.state == open {
+		l.enqueue(s, c, f)
+	}
+}
+
+func (l *Loop) enqueue(s Slot, c *conn, f *Frame) {
+	n := uint32(len(f.Bytes)) //nolint:gosec // frames are bounded far below
+	if f.Event && c.queue.bytes+n > c.limit && c.queue.head != 0 && !l.makeRoom(s, c, n) {
+		return
+	}
+	l.push(c, f)
+	if !c.dirty && !c.blocked {
+		c.dirty = true
+		l.dirty = append(l.dirty, s)
+	}
+}
+
+func (l *Loop) push(c *conn, f *Frame) {
+	i := l.newNode(f)
+	if c.queue.tail == 0 {
+		c.queue.head = i
+	} else {
+		l.nodes[c.queue.tail].next = i
+	}
+	c.queue.tail = i
+	c.queue.bytes += uint32(len(f.Bytes)) //nolint:gosec // as above
+}
+
+func (l *Loop) newNode(f *Frame) uint32 {
+	l.queued++
+	if l.freeNode == 0 {
+		l.nodes = append(l.nodes, node{frame: f})
+		return uint32(len(l.nodes) - 1) //nolint:gosec // bounded by connections times their buffers
+	}
+	i := l.freeNode
+	l.freeNode = l.nodes[i].next
+	l.nodes[i] = node{frame: f}
+	return i
+}
+
+func (l *Loop) releaseNode(i uint32) {
+	l.queued--
+	l.nodes[i] = node{next: l.freeNode}
+	l.freeNode = i
+}
+
+// makeRoom deals with a connection whose buffer has no room for n bytes. It
+// reports whether the frame may be queued.
+func (l *Loop) makeRoom(s Slot, c *conn, n uint32) bool {
+	if !c.blocked {
+		// Not slow, only not served yet in this turn.
+		if l.flushConn(s, c); c.state != open {
+			return false
+		}
+		if c.queue.bytes+n <= c.limit || c.queue.head == 0 {
+			return true
+		}
+	}
+	if c.dropOldest {
+		l.dropOldest(c, n)
+		return true
+	}
+	l.stats.dropped.Add(l.keepPartial(c) + 1)
+	l.closeWith(s, c, wire.CloseSlow, wire.CloseSlow.Reason())
+	return false
+}
+
+// dropOldest drops whole unsent events, oldest first, until n bytes fit, and
+// leaves one gap marker in their place. Control frames, answers and the frame
+// that is partly sent stay.
+func (l *Loop) dropOldest(c *conn, n uint32) {
+	var gap *Frame
+	q := &c.queue
+	before, i := uint32(0), q.head
+	if q.sent > 0 {
+		before, i = i, l.nodes[i].next
+	}
+	var dropped uint32
+	at := before // the marker goes behind this node
+	found := false
+	for i != 0 && (q.bytes+n > c.limit || dropped == 0) {
+		f, next := l.nodes[i].frame, l.nodes[i].next
+		if !f.Event && f.gap == 0 {
+			before, i = i, next
+			continue
+		}
+		if !found {
+			found, at = true, before
+		}
+		if f.gap > 0 {
+			dropped += f.gap
+		} else {
+			dropped++
+			l.stats.dropped.Add(1)
+		}
+		l.unlink(c, before, i)
+		i = next
+	}
+	if dropped == 0 {
+		return
+	}
+	gap = &Frame{Bytes: l.handler.Gap(dropped), gap: dropped}
+	g := l.newNode(gap)
+	if at == 0 {
+		l.nodes[g].next, q.head = q.head, g
+	} else {
+		l.nodes[g].next, l.nodes[at].next = l.nodes[at].next, g
+	}
+	if l.nodes[g].next == 0 {
+		q.tail = g
+	}
+	q.bytes += uint32(len(gap.Bytes)) //nolint:gosec // a few dozen
+}
+
+// unlink takes node i, which follows node before (0: is the head), out of the queue.
+func (l *Loop) unlink(c *conn, before, i uint32) {
+	q := &c.queue
+	next := l.nodes[i].next
+	if before == 0 {
+		q.head = next
+	} else {
+		l.nodes[before].next = next
+	}
+	if q.tail == i {
+		q.tail = before
+	}
+	q.bytes -= uint32(len(l.nodes[i].frame.Bytes)) //nolint:gosec // as when it was queued
+	l.releaseNode(i)
+}
+
+// keepPartial empties the queue but for a frame that is partly sent, and
+// returns how many events went.
+func (l *Loop) keepPartial(c *conn) (events uint64) {
+	q := &c.queue
+	keep := uint32(0)
+	i := q.head
+	if q.sent > 0 {
+		keep, i = q.head, l.nodes[q.head].next
+	}
+	for i != 0 {
+		next := l.nodes[i].next
+		if l.nodes[i].frame.Event {
+			events++
+		}
+		l.unlink(c, keep, i)
+		i = next
+	}
+	return events
+}
+
+// clear empties the queue.
+func (l *Loop) clear(c *conn) {
+	for i := c.queue.head; i != 0; {
+		next := l.nodes[i].next
+		l.releaseNode(i)
+		i = next
+	}
+	c.queue = queue{}
+}

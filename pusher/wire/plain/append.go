@@ -1,0 +1,137 @@
+// Copyright The Klaxon Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package plain
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"strconv"
+	"time"
+
+	"github.com/klaxon-dev/klaxon/pusher/wire"
+	"github.com/klaxon-dev/klaxon/pusher/wire/frames"
+)
+
+// Welcome is the first message of a session.
+type Welcome struct {
+	Type    string   `json:"type"`
+	Session string   `json:"session"`
+	Channel string   `json:"channel"`
+	User    string   `json:"user,omitempty"`
+	Rooms   []string `json:"rooms"`
+	Offset  string   `json:"offset"`
+	// Heartbeat is how often the server pings, in milliseconds.
+	Heartbeat int64 `json:"heartbeat"`
+}
+
+// Answer answers a request: "joined", "left", "authenticated" or "pong".
+type Answer struct {
+	Type   string          `json:"type"`
+	Ref    json.RawMessage `json:"ref,omitempty"`
+	Rooms  []string        `json:"rooms,omitempty"`
+	Offset string          `json:"offset,omitempty"`
+}
+
+// Failure says why a request, or a part of it, was not done.
+type Failure struct {
+	Type    string          `json:"type"`
+	Ref     json.RawMessage `json:"ref,omitempty"`
+	Code    string          `json:"code"`
+	Message string          `json:"message"`
+}
+
+// Codes of failures.
+const (
+	CodeBadMessage = "bad_message"
+	CodeForbidden  = "forbidden"
+	CodeTooMany    = "too_many_rooms"
+	CodeToken      = "token"
+)
+
+// Gap stands where events were dropped because the client read too slowly.
+type Gap struct {
+	Type    string `json:"type"`
+	Dropped uint32 `json:"dropped"`
+}
+
+// Goodbye comes before a close that the client should come back from.
+type Goodbye struct {
+	Type string `json:"type"`
+	// After how many milliseconds to reconnect: different for each client.
+	After int64 `json:"after"`
+	// Recovered is whether what is missed meanwhile will be made up for.
+	Recovered bool `json:"recovered"`
+}
+
+// EncodeWelcome returns the frame of w.
+func EncodeWelcome(w Welcome) []byte { w.Type = "welcome"; return encode(w) }
+
+// EncodeAnswer returns the frame of an answer.
+func EncodeAnswer(a Answer) []byte { return encode(a) }
+
+// EncodeFailure returns the frame of an error message.
+func EncodeFailure(f Failure) []byte { f.Type = "error"; return encode(f) }
+
+// EncodeGap returns the frame that reports n dropped events.
+func EncodeGap(n uint32) []byte { return encode(Gap{Type: "gap", Dropped: n}) }
+
+// EncodeGoodbye returns the frame that asks a client to reconnect after d.
+func EncodeGoodbye(d time.Duration) []byte {
+	return encode(Goodbye{Type: "reconnect", After: d.Milliseconds()})
+}
+
+func encode(v any) []byte {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic("plain: a message of ours cannot be marshalled: " + err.Error())
+	}
+	return frames.Encode(frames.Text, b)
+}
+
+// EncodeEvent returns the frame of an event at a position. It is built once for
+// all sessions of a channel.
+func EncodeEvent(ev *wire.Event, pos wire.Position) []byte {
+	// The header's size depends on the payload's, so the payload is written
+	// behind the largest header and the header is moved up to it.
+	b := make([]byte, frames.MaxHead, frames.MaxHead+96+len(ev.Name)+len(ev.ID)+len(pos.Epoch)+len(ev.Data)+
+		base64.StdEncoding.EncodedLen(len(ev.Binary)))
+	b = append(b, `{"type":"event","event":`...)
+	b = appendString(b, ev.Name)
+	b = append(b, `,"id":`...)
+	b = appendString(b, ev.ID)
+	b = append(b, `,"offset":"`...)
+	b = append(b, pos.Epoch...)
+	b = append(b, '.')
+	b = strconv.AppendUint(b, pos.Seq, 10)
+	if ev.Binary != nil {
+		b = append(b, `","dataBase64":"`...)
+		b = base64.StdEncoding.AppendEncode(b, ev.Binary)
+		b = append(b, `"}`...)
+	} else {
+		b = append(b, `","data":`...)
+		b = append(b, ev.Data...)
+		b = append(b, '}')
+	}
+	var head [frames.MaxHead]byte
+	h := frames.AppendHead(head[:0], frames.Text, len(b)-frames.MaxHead)
+	start := frames.MaxHead - len(h)
+	copy(b[start:], h)
+	return b[start:]
+}
+
+// appendString appends s as a JSON string.
+func appendString(b []byte, s string) []byte {
+	for i := range len(s) {
+		if c := s[i]; c < 0x20 || c >= 0x7f || c == '"' || c == '\\' {
+			q, err := json.Marshal(s)
+			if err != nil {
+				panic("plain: a string cannot be marshalled: " + err.Error())
+			}
+			return append(b, q...)
+		}
+	}
+	b = append(b, '"')
+	b = append(b, s...)
+	return append(b, '"')
+}

@@ -1,0 +1,115 @@
+// Copyright The Klaxon Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package plain
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/klaxon-dev/klaxon/pusher/wire"
+)
+
+// Subprotocol is the name to negotiate (RFC 6455 section 1.9). A client that
+// asks for none is served the same.
+const Subprotocol = "klaxon.v1.json"
+
+// MaxMessage is the largest message that a client may send, in bytes.
+const MaxMessage = 32 << 10
+
+// maxRef bounds what a client may have sent back to it.
+const maxRef = 64
+
+// Type is the "type" of a client's message.
+type Type string
+
+// What clients say.
+const (
+	Join  Type = "join"
+	Leave Type = "leave"
+	Auth  Type = "auth"
+	Ping  Type = "ping"
+)
+
+// Request is a client's message.
+type Request struct {
+	Type Type `json:"type"`
+	// Ref is any short JSON value that comes back in the answer.
+	Ref json.RawMessage `json:"ref,omitempty"`
+	// Rooms to join or leave.
+	Rooms []string `json:"rooms,omitempty"`
+	// Token replaces the session's token.
+	Token string `json:"token,omitempty"`
+}
+
+// Decode reads a client's message. Its errors can be shown to the client.
+func Decode(msg []byte) (Request, error) {
+	var r Request
+	dec := json.NewDecoder(bytes.NewReader(msg))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&r); err != nil {
+		return Request{}, fmt.Errorf("not a message of %s: %w", Subprotocol, plainer(err))
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return r, errors.New("send one JSON object in a message")
+	}
+	if len(r.Ref) > maxRef {
+		r.Ref = nil
+		return r, fmt.Errorf("ref is at most %d bytes of JSON", maxRef)
+	}
+	return r, r.check()
+}
+
+func (r *Request) check() error {
+	switch r.Type {
+	case Join, Leave:
+		if len(r.Rooms) == 0 {
+			return fmt.Errorf("%s needs rooms, for example {\"type\":%q,\"rooms\":[\"order:42\"]}", r.Type, r.Type)
+		}
+		if len(r.Rooms) > wire.MaxRooms {
+			return fmt.Errorf("%s takes at most %d rooms", r.Type, wire.MaxRooms)
+		}
+		for _, room := range r.Rooms {
+			if err := CheckRoom(room); err != nil {
+				return err
+			}
+		}
+	case Auth:
+		if r.Token == "" {
+			return errors.New("auth needs a token")
+		}
+	case Ping:
+	case "":
+		return errors.New("type is missing: use join, leave, auth or ping")
+	default:
+		return fmt.Errorf("type %.32q is not known: use join, leave, auth or ping", r.Type)
+	}
+	return nil
+}
+
+// CheckRoom says what is wrong with a room's name, if anything.
+func CheckRoom(room string) error {
+	if room == "" || len(room) > wire.MaxRoomName || !utf8.ValidString(room) {
+		return fmt.Errorf("a room's name has 1 to %d bytes of UTF-8", wire.MaxRoomName)
+	}
+	return nil
+}
+
+// plainer takes Go's words out of a decoding error.
+func plainer(err error) error {
+	var typeErr *json.UnmarshalTypeError
+	switch {
+	case errors.As(err, &typeErr) && typeErr.Field == "":
+		return fmt.Errorf("expected an object, got %s", typeErr.Value)
+	case errors.As(err, &typeErr):
+		return fmt.Errorf("%s cannot be %s", typeErr.Field, typeErr.Value)
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return errors.New("incomplete JSON")
+	}
+	return errors.New(strings.TrimPrefix(err.Error(), "json: "))
+}
