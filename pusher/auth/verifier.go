@@ -1,0 +1,113 @@
+// Copyright The Klaxon Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package auth
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/klaxon-dev/klaxon/pusher/settings"
+)
+
+const (
+	// MaxTokenBytes is the largest token that is looked at.
+	MaxTokenBytes = 16 << 10
+	// Skew is how far an issuer's clock may differ from ours: a token is taken
+	// this much before its "nbf" and after its "exp".
+	Skew = 30 * time.Second
+)
+
+// Verifier answers by one snapshot of the settings.
+type Verifier struct {
+	// Static.
+	clock     func() time.Time
+	namespace string
+	audience  string
+	accounts  *accountIssuer // nil: ServiceAccount tokens are refused
+	channels  map[string]*channel
+
+	unknown unknownKeys
+}
+
+// channel is what one Channel's settings come to.
+type channel struct {
+	anonymous  bool
+	origins    []originPattern // empty: the request's own host
+	issuers    []settings.JWTIssuer
+	publishers publishers
+}
+
+// New builds a Verifier; a nil clock is time.Now. The error holds all that is
+// wrong with s, each with its path.
+func New(s *settings.Settings, clock func() time.Time) (*Verifier, error) {
+	if clock == nil {
+		clock = time.Now
+	}
+	v := &Verifier{
+		clock:     clock,
+		namespace: s.Pusher.Namespace,
+		audience:  s.Pusher.Audience(),
+		channels:  make(map[string]*channel, len(s.Channels)),
+	}
+	var errs []error
+	if sa := s.Pusher.ServiceAccounts; sa != nil {
+		var err error
+		if v.accounts, err = newAccountIssuer(sa); err != nil {
+			errs = append(errs, fmt.Errorf("pusher.serviceAccounts.%w", err))
+		}
+	}
+	for i := range s.Channels {
+		c, err := newChannel(&s.Channels[i])
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		v.channels[s.Channels[i].Name] = c
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	return v, nil
+}
+
+func newChannel(s *settings.Channel) (*channel, error) {
+	path := fmt.Sprintf("channels[%s]", s.Name)
+	c := &channel{anonymous: s.Clients.Anonymous, issuers: s.Clients.JWT}
+	var errs []error
+	for i, o := range s.Clients.AllowedOrigins {
+		p, err := parseOriginPattern(o)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s.clients.allowedOrigins[%d]: %w", path, i, err))
+		}
+		c.origins = append(c.origins, p)
+	}
+	for i, j := range s.Clients.JWT {
+		at := fmt.Sprintf("%s.clients.jwt[%d]", path, i)
+		if j.Issuer == "" {
+			errs = append(errs, fmt.Errorf("%s.issuer: is missing", at))
+		}
+		if len(j.Audiences) == 0 {
+			errs = append(errs, fmt.Errorf("%s.audiences: is empty", at))
+		}
+		if len(j.HMACKey) < settings.MinSecretBytes {
+			errs = append(errs, fmt.Errorf("%s.hmacKey: is shorter than %d bytes", at, settings.MinSecretBytes))
+		}
+	}
+	c.publishers = publishers{anyIn: s.Publishers.AnyInNamespace, accounts: map[settings.ServiceAccount]bool{}}
+	for _, sa := range s.Publishers.ServiceAccounts {
+		c.publishers.accounts[sa] = true
+	}
+	for i, h := range s.Publishers.TokenSHA256 {
+		sum, err := hex.DecodeString(h)
+		if err != nil || len(sum) != sha256.Size {
+			errs = append(errs, fmt.Errorf("%s.publishers.tokenSHA256[%d]: is not a SHA-256 in hex", path, i))
+			continue
+		}
+		c.publishers.tokens = append(c.publishers.tokens, [sha256.Size]byte(sum))
+	}
+	return c, errors.Join(errs...)
+}
