@@ -1,0 +1,130 @@
+// Copyright The Klaxon Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package brokertest
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/klaxon-dev/klaxon/pusher/wire"
+)
+
+// model is a broker in its simplest words.
+type model struct {
+	logs map[string]*modelLog
+	// delivered is all that must be delivered, by channel, through all epochs.
+	delivered map[string][]delivery
+}
+
+type modelLog struct {
+	epoch string
+	seq   uint64
+	ids   map[string]uint64
+}
+
+func (m *model) publish(channel string, events []*wire.Event) []wire.Receipt {
+	l := m.logs[channel]
+	var out []wire.Receipt
+	for _, ev := range events {
+		if seq, ok := l.ids[ev.ID]; ok && ev.ID != "" {
+			out = append(out, wire.Receipt{ID: ev.ID, Position: wire.Position{Epoch: l.epoch, Seq: seq}, Duplicate: true})
+			continue
+		}
+		l.seq++
+		if ev.ID != "" {
+			l.ids[ev.ID] = l.seq
+		}
+		pos := wire.Position{Epoch: l.epoch, Seq: l.seq}
+		m.delivered[channel] = append(m.delivered[channel], delivery{pos, &wire.Event{ID: ev.ID, Name: ev.Name}})
+		out = append(out, wire.Receipt{ID: ev.ID, Position: pos})
+	}
+	return out
+}
+
+// testModel compares random histories with the model.
+func testModel(t *testing.T, f Factory) {
+	for seed := range uint64(20) {
+		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
+			runModel(t, f, rand.New(rand.NewPCG(seed, 1)))
+		})
+	}
+}
+
+func runModel(t *testing.T, f Factory, rnd *rand.Rand) {
+	names := []string{"a", "b", "c"}
+	b, r := start(t, f)
+	m := &model{logs: map[string]*modelLog{}, delivered: map[string][]delivery{}}
+	for step := range 200 {
+		if rnd.IntN(20) == 0 || step == 0 {
+			m.setChannels(t, b, subset(rnd, names))
+			continue
+		}
+		channel := names[rnd.IntN(len(names))]
+		events := randomEvents(rnd, step)
+		if m.logs[channel] == nil {
+			if got, err := b.Publish(t.Context(), channel, events); err == nil {
+				t.Fatalf("step %d: %s takes events: %v", step, channel, got)
+			}
+			continue
+		}
+		want := m.publish(channel, events)
+		for i, got := range publish(t, b, channel, events...) {
+			if want[i].ID == "" {
+				want[i].ID = got.ID // made up
+			}
+			if got != want[i] {
+				t.Fatalf("step %d: receipt %d is %+v, want %+v", step, i, got, want[i])
+			}
+		}
+	}
+	for _, name := range names {
+		want := m.delivered[name]
+		for i, got := range r.wait(t, name, len(want)) {
+			if got.pos != want[i].pos || got.ev.Name != want[i].ev.Name {
+				t.Fatalf("%s: delivery %d is %v %s, want %v %s", name, i, got.pos, got.ev.Name, want[i].pos, want[i].ev.Name)
+			}
+		}
+		if l := m.logs[name]; l != nil {
+			waitPosition(t, b, name, wire.Position{Epoch: l.epoch, Seq: l.seq})
+		}
+	}
+}
+
+func (m *model) setChannels(t *testing.T, b Broker, names []string) {
+	t.Helper()
+	old := m.logs
+	b.SetChannels(names)
+	m.logs = map[string]*modelLog{}
+	for _, name := range names {
+		if m.logs[name] = old[name]; m.logs[name] == nil {
+			m.logs[name] = &modelLog{epoch: epochOf(t, b, name), ids: map[string]uint64{}}
+		}
+		if got := epochOf(t, b, name); got != m.logs[name].epoch {
+			t.Fatalf("%s: the epoch is %s, want %s", name, got, m.logs[name].epoch)
+		}
+	}
+}
+
+func subset(rnd *rand.Rand, names []string) []string {
+	var out []string
+	for _, name := range names {
+		if rnd.IntN(4) > 0 {
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
+// randomEvents takes ids from few, so that duplicates are common.
+func randomEvents(rnd *rand.Rand, step int) []*wire.Event {
+	events := make([]*wire.Event, rnd.IntN(5))
+	for i := range events {
+		events[i] = &wire.Event{Name: fmt.Sprintf("%d/%d", step, i)}
+		if rnd.IntN(3) > 0 {
+			events[i].ID = fmt.Sprint("id", rnd.IntN(100))
+		}
+	}
+	return events
+}
