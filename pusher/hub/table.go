@@ -5,6 +5,8 @@ package hub
 
 import (
 	"errors"
+	"maps"
+	"slices"
 
 	"github.com/klaxon-dev/klaxon/pusher/wire"
 )
@@ -179,6 +181,11 @@ func (t *Table) Members(name string) []Slot {
 		return c.all.slots
 	}
 	return nil
+}
+
+// Channels returns the names of all channels, in no order.
+func (t *Table) Channels() []string {
+	return slices.Collect(maps.Keys(t.channels))
 }
 
 // Find returns the session of an id.
