@@ -1,0 +1,132 @@
+// Copyright The Klaxon Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package compile
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/api/resource"
+
+	"github.com/klaxon-dev/klaxon/api/v1alpha1"
+	"github.com/klaxon-dev/klaxon/pusher/settings"
+)
+
+// channelSettings compiles one Channel, or says why it cannot be served.
+func channelSettings(ch *v1alpha1.Channel, secrets Secrets) (settings.Channel, *Refusal) {
+	out := settings.Channel{
+		Name:        ch.Name,
+		Limits:      limits(ch.Spec.Limits),
+		SlowClients: slowClients(ch.Spec.SlowClients),
+	}
+	read := secretReader{namespace: ch.Namespace, secrets: secrets}
+	var refusal *Refusal
+	if out.Clients, refusal = clients(ch.Spec.Clients, read); refusal != nil {
+		return out, refusal
+	}
+	out.Publishers, refusal = publishers(ch, read)
+	return out, refusal
+}
+
+func clients(spec *v1alpha1.ClientsSpec, read secretReader) (settings.Clients, *Refusal) {
+	if spec == nil {
+		return settings.Clients{}, nil
+	}
+	out := settings.Clients{Anonymous: spec.Anonymous}
+	for _, o := range spec.AllowedOrigins {
+		out.AllowedOrigins = append(out.AllowedOrigins, string(o))
+	}
+	for _, j := range spec.JWT {
+		if j.HMACSecretRef == nil {
+			return out, &Refusal{v1alpha1.ReasonInvalid, "clients.jwt: set hmacSecretRef for issuer " + j.Issuer}
+		}
+		key, refusal := read.hmacKey(*j.HMACSecretRef)
+		if refusal != nil {
+			return out, refusal
+		}
+		out.JWT = append(out.JWT, settings.JWTIssuer{Issuer: j.Issuer, Audiences: j.Audiences, HMACKey: key})
+	}
+	return out, nil
+}
+
+func publishers(ch *v1alpha1.Channel, read secretReader) (settings.Publishers, *Refusal) {
+	var out settings.Publishers
+	if len(ch.Spec.Publishers) == 0 {
+		out.AnyInNamespace = ch.Namespace
+		return out, nil
+	}
+	for _, p := range ch.Spec.Publishers {
+		switch {
+		case p.ServiceAccount != nil && p.TokenSecretRef == nil:
+			ns := p.ServiceAccount.Namespace
+			if ns == "" {
+				ns = ch.Namespace
+			}
+			out.ServiceAccounts = append(out.ServiceAccounts, settings.ServiceAccount{Namespace: ns, Name: p.ServiceAccount.Name})
+		case p.TokenSecretRef != nil && p.ServiceAccount == nil:
+			token, refusal := read.token(*p.TokenSecretRef)
+			if refusal != nil {
+				return out, refusal
+			}
+			sum := sha256.Sum256([]byte(token))
+			out.TokenSHA256 = append(out.TokenSHA256, hex.EncodeToString(sum[:]))
+		default:
+			return out, &Refusal{v1alpha1.ReasonInvalid, "set exactly one of serviceAccount and tokenSecretRef in each publisher"}
+		}
+	}
+	return out, nil
+}
+
+func limits(spec *v1alpha1.LimitsSpec) settings.Limits {
+	out := settings.Limits{EventBytes: defaultEventBytes, Connections: defaultConnections}
+	if spec == nil {
+		return out
+	}
+	out.EventBytes = quantity(spec.EventBytes, defaultEventBytes)
+	if spec.Connections != nil {
+		out.Connections = int64(*spec.Connections)
+	}
+	return out
+}
+
+func slowClients(spec *v1alpha1.SlowClientsSpec) settings.SlowClients {
+	out := settings.SlowClients{BufferBytes: defaultBufferBytes, Policy: settings.Disconnect}
+	if spec == nil {
+		return out
+	}
+	out.BufferBytes = quantity(spec.BufferBytes, defaultBufferBytes)
+	if spec.Policy != "" {
+		out.Policy = settings.SlowClientPolicy(spec.Policy)
+	}
+	return out
+}
+
+func quantity(q *resource.Quantity, otherwise int64) int64 {
+	if q == nil {
+		return otherwise
+	}
+	return q.Value()
+}
+
+// probe is a document of the given Channels that is valid if its content is:
+// the revisions are only there to be found.
+func probe(p settings.Pusher, channels ...settings.Channel) *settings.Settings {
+	return &settings.Settings{Format: settings.Format, Revision: "probe", Pusher: p, Channels: channels}
+}
+
+// invalid is what the push server's own validation says of one Channel. The
+// schema refuses most of it; manifests on disk have met no schema.
+func invalid(p settings.Pusher, c settings.Channel) *Refusal {
+	c.Revision = "probe"
+	if err := probe(p, c).Validate(); err != nil {
+		return &Refusal{v1alpha1.ReasonInvalid, "The Channel's spec cannot be served: " + oneLine(err)}
+	}
+	return nil
+}
+
+// oneLine shows joined errors in one line.
+func oneLine(err error) string {
+	return strings.ReplaceAll(err.Error(), "\n", "; ")
+}

@@ -1,0 +1,93 @@
+// Copyright The Klaxon Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package compile
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+
+	"github.com/klaxon-dev/klaxon/api/v1alpha1"
+	"github.com/klaxon-dev/klaxon/pusher/settings"
+)
+
+// SecretNames returns the names of the Secrets that a Channel refers to, each
+// once and sorted. They are all in the Channel's namespace.
+func SecretNames(ch *v1alpha1.Channel) []string {
+	var names []string
+	if c := ch.Spec.Clients; c != nil {
+		for _, j := range c.JWT {
+			if j.HMACSecretRef != nil {
+				names = append(names, j.HMACSecretRef.Name)
+			}
+		}
+	}
+	for _, p := range ch.Spec.Publishers {
+		if p.TokenSecretRef != nil {
+			names = append(names, p.TokenSecretRef.Name)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// secretReader reads values of Secrets, and explains without quoting them.
+type secretReader struct {
+	namespace string
+	secrets   Secrets
+}
+
+// hmacKey returns the bytes of a key as they are.
+func (r secretReader) hmacKey(ref v1alpha1.SecretKeyRef) ([]byte, *Refusal) {
+	value, refusal := r.value(ref)
+	if refusal != nil {
+		return nil, refusal
+	}
+	return value, checkLength(ref, value)
+}
+
+// token returns a token without white space around it, which no bearer token
+// can have but many an editor adds.
+func (r secretReader) token(ref v1alpha1.SecretKeyRef) (string, *Refusal) {
+	value, refusal := r.value(ref)
+	if refusal != nil {
+		return "", refusal
+	}
+	value = bytes.TrimSpace(value)
+	if refusal := checkLength(ref, value); refusal != nil {
+		return "", refusal
+	}
+	if bytes.ContainsFunc(value, func(c rune) bool { return c <= ' ' || c > '~' }) {
+		return "", &Refusal{v1alpha1.ReasonSecretInvalid, fmt.Sprintf(
+			"Key %s of Secret %s cannot be a token: use only visible ASCII characters without spaces", ref.Key, ref.Name)}
+	}
+	return string(value), nil
+}
+
+func (r secretReader) value(ref v1alpha1.SecretKeyRef) ([]byte, *Refusal) {
+	s := r.secrets(r.namespace, ref.Name)
+	if s == nil {
+		return nil, &Refusal{v1alpha1.ReasonSecretNotFound, fmt.Sprintf(
+			"Secret %s does not exist: create it with the key %s and the label %s: \"true\"", ref.Name, ref.Key, v1alpha1.LabelAllow)}
+	}
+	if s.Labels[v1alpha1.LabelAllow] != "true" {
+		return nil, &Refusal{v1alpha1.ReasonSecretNotAllowed, fmt.Sprintf(
+			"Secret %s does not carry the label %s: \"true\", by which its owner offers it to Channels", ref.Name, v1alpha1.LabelAllow)}
+	}
+	if v, ok := s.StringData[ref.Key]; ok { // only manifests on disk still have it
+		return []byte(v), nil
+	}
+	if v, ok := s.Data[ref.Key]; ok {
+		return v, nil
+	}
+	return nil, &Refusal{v1alpha1.ReasonSecretInvalid, fmt.Sprintf("Secret %s has no key %s", ref.Name, ref.Key)}
+}
+
+func checkLength(ref v1alpha1.SecretKeyRef, value []byte) *Refusal {
+	if len(value) >= settings.MinSecretBytes && len(value) <= maxSecretBytes {
+		return nil
+	}
+	return &Refusal{v1alpha1.ReasonSecretInvalid, fmt.Sprintf(
+		"Key %s of Secret %s must hold from %d to %d bytes", ref.Key, ref.Name, settings.MinSecretBytes, maxSecretBytes)}
+}
