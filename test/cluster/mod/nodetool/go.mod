@@ -1,0 +1,3 @@
+module github.com/klaxon-dev/klaxon/test/cluster/mod/nodetool
+
+go 1.26.0
