@@ -1,0 +1,162 @@
+// Copyright The Klaxon Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package hub
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/klaxon-dev/klaxon/pusher/wire"
+)
+
+// model is what a Table should say, in the simplest words.
+type model struct {
+	user  map[Slot]string
+	id    map[Slot]string
+	rooms map[Slot]map[string]bool
+}
+
+func (m *model) reached(ev *wire.Event) []Slot {
+	var out []Slot
+	for s := range m.id {
+		hit := ev.Broadcast() || slices.Contains(ev.Sessions, m.id[s]) || m.user[s] != "" && slices.Contains(ev.Users, m.user[s])
+		for _, r := range ev.Rooms {
+			hit = hit || m.rooms[s][r]
+		}
+		if hit {
+			out = append(out, s)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+func reached(tab *Table, name string, ev *wire.Event, seq uint64) []Slot {
+	var out []Slot
+	tab.Each(name, &Delivery{Event: ev, Position: wire.Position{Epoch: "e", Seq: seq}}, func(s Slot) { out = append(out, s) })
+	slices.Sort(out)
+	return out
+}
+
+func TestTableAgainstModel(t *testing.T) {
+	for seed := range uint64(20) {
+		rng := rand.New(rand.NewPCG(seed, 1))
+		tab := NewTable()
+		tab.AddChannel("c", wire.Position{Epoch: "e"})
+		m := &model{user: map[Slot]string{}, id: map[Slot]string{}, rooms: map[Slot]map[string]bool{}}
+		pick := func(prefix string, n int) []string {
+			var out []string
+			for range rng.IntN(4) {
+				out = append(out, fmt.Sprint(prefix, rng.IntN(n)))
+			}
+			return out
+		}
+		for step := range 4000 {
+			s, room := Slot(rng.IntN(60)), fmt.Sprint("room", rng.IntN(12))
+			_, present := m.id[s]
+			switch op := rng.IntN(10); {
+			case op < 2 && !present:
+				user := ""
+				if rng.IntN(3) > 0 {
+					user = fmt.Sprint("user", rng.IntN(8))
+				}
+				m.id[s], m.user[s], m.rooms[s] = fmt.Sprint("id", s), user, map[string]bool{}
+				tab.Add("c", s, m.id[s], user)
+			case op == 2:
+				tab.Remove(s)
+				delete(m.id, s)
+				delete(m.user, s)
+				delete(m.rooms, s)
+			case op < 6 && present:
+				m.rooms[s][room] = true
+				if err := tab.Join(s, room); err != nil {
+					t.Fatal(err)
+				}
+			case op < 8 && present:
+				delete(m.rooms[s], room)
+				tab.Leave(s, room)
+			default:
+				ev := &wire.Event{Rooms: pick("room", 13), Users: pick("user", 9), Sessions: pick("id", 60)}
+				if got, want := reached(tab, "c", ev, uint64(step)), m.reached(ev); !slices.Equal(got, want) {
+					t.Fatalf("seed %d step %d: %+v reached %v, want %v", seed, step, ev, got, want)
+				}
+				if tab.Position("c").Seq != uint64(step) {
+					t.Fatalf("position is %v, want %d", tab.Position("c"), step)
+				}
+			}
+			if got, want := slices.Sorted(slices.Values(tab.Rooms(s))), slices.Sorted(maps.Keys(m.rooms[s])); !slices.Equal(got, want) {
+				t.Fatalf("seed %d step %d: slot %d is in %v, want %v", seed, step, s, got, want)
+			}
+		}
+		for s := range m.id {
+			tab.Remove(s)
+		}
+		if c := tab.channels["c"]; len(c.rooms)+len(c.users)+len(c.sessions)+len(c.all.slots) != 0 {
+			t.Fatalf("seed %d: something is left when everybody has gone: %+v", seed, c)
+		}
+	}
+}
+
+func TestRemovalDuringAWalkMissesNobody(t *testing.T) {
+	for _, ev := range []*wire.Event{{}, {Rooms: []string{"r"}}} {
+		tab := NewTable()
+		tab.AddChannel("c", wire.Position{})
+		for s := range Slot(200) {
+			tab.Add("c", s, fmt.Sprint(s), "")
+			if err := tab.Join(s, "r"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		seen := map[Slot]int{}
+		tab.Each("c", &Delivery{Event: ev}, func(s Slot) {
+			seen[s]++
+			if s%3 == 0 {
+				tab.Remove(s) // as when a write fails
+			}
+		})
+		for s := range Slot(200) {
+			if seen[s] != 1 {
+				t.Fatalf("slot %d was reached %d times", s, seen[s])
+			}
+		}
+	}
+}
+
+func TestRoomsAreBounded(t *testing.T) {
+	tab := NewTable()
+	tab.AddChannel("c", wire.Position{})
+	tab.Add("c", 1, "id", "")
+	for i := range wire.MaxRooms {
+		if err := tab.Join(1, fmt.Sprint(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := tab.Join(1, "0"); err != nil {
+		t.Fatalf("joining again: %v", err)
+	}
+	if err := tab.Join(1, "more"); !errors.Is(err, ErrTooManyRooms) {
+		t.Fatalf("got %v, want ErrTooManyRooms", err)
+	}
+}
+
+func TestRemovedChannelKeepsNothing(t *testing.T) {
+	tab := NewTable()
+	tab.AddChannel("c", wire.Position{Epoch: "one", Seq: 7})
+	tab.Add("c", 3, "id", "u")
+	if got := tab.RemoveChannel("c"); !slices.Equal(got, []Slot{3}) {
+		t.Fatalf("got %v, want the one session", got)
+	}
+	tab.Remove(3)
+	if tab.Add("c", 3, "id", "u") {
+		t.Fatal("a session was added to a channel that is gone")
+	}
+	tab.AddChannel("c", wire.Position{Epoch: "two"})
+	if p := tab.Position("c"); p.Epoch != "two" || len(tab.Members("c")) != 0 {
+		t.Fatalf("the new channel begins at %v with %v", p, tab.Members("c"))
+	}
+}
