@@ -1,0 +1,211 @@
+// Copyright The Klaxon Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package pusher
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/klaxon-dev/klaxon/pusher/broker"
+	"github.com/klaxon-dev/klaxon/pusher/events"
+	"github.com/klaxon-dev/klaxon/pusher/hub"
+	"github.com/klaxon-dev/klaxon/pusher/loop"
+	"github.com/klaxon-dev/klaxon/pusher/settings"
+	"github.com/klaxon-dev/klaxon/pusher/wire/plain"
+)
+
+// Config is what a Server is started with and keeps.
+type Config struct {
+	// ClientsAddr, EventsAddr and AdminAddr are where the listeners listen, as host:port.
+	ClientsAddr, EventsAddr, AdminAddr string
+	// Loops is the number of event loops. 0: one for each core that Go uses.
+	Loops int
+	// Log takes what happens. Nil: the default logger.
+	Log *slog.Logger
+}
+
+// Server is one push server.
+type Server struct {
+	// Static.
+	log       *slog.Logger
+	config    Config
+	shards    []*shard
+	broker    *broker.Memory
+	maxConns  int64
+	listeners listeners
+	running   sync.WaitGroup
+	metrics   *metrics
+
+	// Shared.
+	current       atomic.Pointer[snapshot]
+	settingsError atomic.Pointer[string]
+	draining      atomic.Bool
+	admitted      atomic.Int64 // connections admitted and not gone yet
+	failed        chan error   // a listener that ended on its own
+
+	// Guarded by reloading.
+	reloading sync.Mutex
+}
+
+type listeners struct {
+	clients, events, admin             net.Listener
+	clientsHTTP, eventsHTTP, adminHTTP *http.Server
+}
+
+// New builds a Server that serves s and listens. Nothing is accepted before Start.
+func New(config Config, s *settings.Settings) (*Server, error) {
+	srv := &Server{log: config.Log, config: config, failed: make(chan error, 3)}
+	if srv.log == nil {
+		srv.log = slog.Default()
+	}
+	var err error
+	if srv.maxConns, err = connectionLimit(); err != nil {
+		return nil, err
+	}
+	if err := srv.newShards(s); err != nil {
+		return nil, err
+	}
+	loops := make([]hub.Loop, len(srv.shards))
+	for i, sh := range srv.shards {
+		loops[i] = sh
+	}
+	srv.metrics = newMetrics(srv)
+	srv.broker = broker.NewMemory(hub.New(loops...).Deliver, nil)
+	srv.current.Store(emptySnapshot())
+	for _, sh := range srv.shards {
+		srv.running.Go(sh.loop.Run)
+	}
+	if err := srv.Reload(s); err != nil {
+		srv.stopLoops()
+		return nil, err
+	}
+	if err := srv.listen(); err != nil {
+		srv.stopLoops()
+		return nil, err
+	}
+	return srv, nil
+}
+
+func (srv *Server) newShards(s *settings.Settings) error {
+	n := srv.config.Loops
+	if n <= 0 {
+		n = runtime.GOMAXPROCS(0)
+	}
+	for range n {
+		sh := &shard{server: srv, table: hub.NewTable()}
+		l, err := loop.New(sh, loopConfig(s))
+		if err != nil {
+			return err
+		}
+		sh.loop = l
+		srv.shards = append(srv.shards, sh)
+	}
+	return nil
+}
+
+func loopConfig(s *settings.Settings) loop.Config {
+	return loop.Config{
+		HeartbeatInterval: s.Pusher.Heartbeat.Interval.Std(),
+		HeartbeatTimeout:  s.Pusher.Heartbeat.Timeout.Std(),
+		MaxMessage:        plain.MaxMessage,
+	}
+}
+
+func (srv *Server) listen() error {
+	l := &srv.listeners
+	l.clientsHTTP = &http.Server{
+		Handler:           srv.clientsHandler(),
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       60 * time.Second,
+		MaxHeaderBytes:    32 << 10, // a token of 16 KiB and then some
+		ErrorLog:          slog.NewLogLogger(srv.log.Handler(), slog.LevelDebug),
+	}
+	l.eventsHTTP = events.NewServer(srv.refuseWhileDraining(events.New(srv.publishing())))
+	l.adminHTTP = &http.Server{
+		Handler:           srv.adminHandler(),
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       10 * time.Second,
+		IdleTimeout:       60 * time.Second,
+		MaxHeaderBytes:    8 << 10,
+	}
+	for _, each := range []struct {
+		what string
+		addr string
+		to   *net.Listener
+	}{
+		{"clients", srv.config.ClientsAddr, &l.clients},
+		{"events", srv.config.EventsAddr, &l.events},
+		{"admin", srv.config.AdminAddr, &l.admin},
+	} {
+		// The heartbeat looks after connections; keep-alive probes would be double.
+		lc := net.ListenConfig{KeepAlive: -1}
+		ln, err := lc.Listen(context.Background(), "tcp", each.addr)
+		if err != nil {
+			l.close()
+			return fmt.Errorf("pusher: %s listener: %w", each.what, err)
+		}
+		*each.to = ln
+	}
+	return nil
+}
+
+func (l *listeners) close() {
+	for _, ln := range []net.Listener{l.clients, l.events, l.admin} {
+		if ln != nil {
+			_ = ln.Close()
+		}
+	}
+}
+
+// ClientsAddr is the address that clients reach.
+func (srv *Server) ClientsAddr() net.Addr { return srv.listeners.clients.Addr() }
+
+// EventsAddr is the address that publishers reach.
+func (srv *Server) EventsAddr() net.Addr { return srv.listeners.events.Addr() }
+
+// AdminAddr is the address of probes, metrics and status.
+func (srv *Server) AdminAddr() net.Addr { return srv.listeners.admin.Addr() }
+
+// Start accepts connections on all listeners.
+func (srv *Server) Start() {
+	l := &srv.listeners
+	for _, each := range []struct {
+		what string
+		http *http.Server
+		ln   net.Listener
+	}{{"clients", l.clientsHTTP, l.clients}, {"events", l.eventsHTTP, l.events}, {"admin", l.adminHTTP, l.admin}} {
+		srv.running.Go(func() {
+			if err := each.http.Serve(each.ln); !errors.Is(err, http.ErrServerClosed) {
+				srv.failed <- fmt.Errorf("pusher: %s listener: %w", each.what, err)
+			}
+		})
+	}
+}
+
+// Run starts the Server and, once ctx is done, drains it. It returns when
+// everything has ended; the error is that of a listener that failed.
+func (srv *Server) Run(ctx context.Context) error {
+	srv.Start()
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-srv.failed:
+	}
+	srv.Drain()
+	return err
+}
+
+func (srv *Server) stopLoops() {
+	for _, sh := range srv.shards {
+		sh.loop.Stop()
+	}
+}

@@ -1,0 +1,166 @@
+// Copyright The Klaxon Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package pusher
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/klaxon-dev/klaxon/pusher/auth"
+	"github.com/klaxon-dev/klaxon/pusher/events"
+	"github.com/klaxon-dev/klaxon/pusher/settings"
+	"github.com/klaxon-dev/klaxon/pusher/wire"
+)
+
+// snapshot is everything that follows from one settings document. It is not
+// changed once it is current.
+type snapshot struct {
+	settings *settings.Settings
+	verifier *auth.Verifier
+	channels map[string]*channel
+	rules    *events.Rules
+}
+
+// channel is a Channel as the clients listener needs it. The counters live as
+// long as the Channel does, over all its revisions.
+type channel struct {
+	settings.Channel
+	counters *channelCounters
+}
+
+type channelCounters struct {
+	connections atomic.Int64
+	published   atomic.Uint64
+}
+
+func emptySnapshot() *snapshot {
+	return &snapshot{settings: &settings.Settings{}, verifier: &auth.Verifier{}}
+}
+
+// build makes the snapshot that follows prev with s.
+func build(prev *snapshot, s *settings.Settings) (*snapshot, error) {
+	if err := s.Validate(); err != nil {
+		return nil, fmt.Errorf("settings: invalid: %w", err)
+	}
+	v, err := auth.New(s, time.Now)
+	if err != nil {
+		return nil, fmt.Errorf("settings: %w", err)
+	}
+	next := &snapshot{settings: s, verifier: v, channels: make(map[string]*channel, len(s.Channels))}
+	for _, c := range s.Channels {
+		counters := &channelCounters{}
+		if old := prev.channels[c.Name]; old != nil {
+			counters = old.counters
+		}
+		next.channels[c.Name] = &channel{Channel: c, counters: counters}
+	}
+	next.rules = &events.Rules{Authorizer: v, Limits: next.limits, Open: s.Pusher.OpenPublishing}
+	return next, nil
+}
+
+func (s *snapshot) limits(name string) (settings.Limits, bool) {
+	c := s.channels[name]
+	if c == nil {
+		return settings.Limits{}, false
+	}
+	return c.Limits, true
+}
+
+func (s *snapshot) names() []string {
+	names := make([]string, len(s.settings.Channels))
+	for i := range s.settings.Channels {
+		names[i] = s.settings.Channels[i].Name
+	}
+	return names
+}
+
+// Reload serves s from now on. It returns when every loop does. On an error the
+// settings that were served before still are.
+func (srv *Server) Reload(s *settings.Settings) error {
+	srv.reloading.Lock()
+	defer srv.reloading.Unlock()
+	prev := srv.current.Load()
+	next, err := build(prev, s)
+	if err != nil {
+		text := err.Error()
+		srv.settingsError.Store(&text)
+		srv.metrics.settingsErrors.Inc()
+		return err
+	}
+	change := diff(prev, next)
+
+	// A Channel's log and its place in the tables are there before anybody may
+	// publish to it or connect, and go after nobody may any more.
+	srv.broker.SetChannels(append(prev.names(), change.added...))
+	change.positions = make([]wire.Position, len(change.added))
+	for i, name := range change.added {
+		change.positions[i], _ = srv.broker.Position(name)
+	}
+	srv.onLoops(func(sh *shard) { sh.prepare(change) })
+	srv.current.Store(next)
+	srv.onLoops(func(sh *shard) { sh.apply(next, change) })
+	srv.broker.SetChannels(next.names())
+
+	srv.settingsError.Store(nil)
+	srv.log.Info("serving settings", "revision", s.Revision, "channels", len(s.Channels),
+		"added", len(change.added), "removed", len(change.removed), "changed", len(change.changed))
+	return nil
+}
+
+// change is what differs between two snapshots, by name.
+type change struct {
+	added, removed, changed []string
+	positions               []wire.Position // of added
+}
+
+func diff(prev, next *snapshot) *change {
+	c := &change{}
+	for name, ch := range next.channels {
+		switch old := prev.channels[name]; {
+		case old == nil:
+			c.added = append(c.added, name)
+		case old.Revision != ch.Revision:
+			c.changed = append(c.changed, name)
+		}
+	}
+	for name := range prev.channels {
+		if next.channels[name] == nil {
+			c.removed = append(c.removed, name)
+		}
+	}
+	slices.Sort(c.added)
+	slices.Sort(c.removed)
+	slices.Sort(c.changed)
+	return c
+}
+
+// onLoops runs fn on every loop and waits until all have run it, or ended.
+func (srv *Server) onLoops(fn func(sh *shard)) {
+	var done sync.WaitGroup
+	for _, sh := range srv.shards {
+		done.Add(1)
+		if !sh.loop.Post(&call{fn: func() { fn(sh) }, done: done.Done}) {
+			done.Done()
+		}
+	}
+	done.Wait()
+}
+
+// call is work that somebody waits for.
+type call struct {
+	fn   func()
+	done func()
+}
+
+// Run calls the function.
+func (c *call) Run() {
+	c.fn()
+	c.done()
+}
+
+// Drop is called instead of Run when the loop ends.
+func (c *call) Drop() { c.done() }
