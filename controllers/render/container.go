@@ -1,0 +1,91 @@
+// Copyright The Klaxon Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package render
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
+
+	"github.com/klaxon-dev/klaxon/api/v1alpha1"
+)
+
+// userID runs the push server; the image has no names for users.
+const userID = 65532
+
+const containerName = "pusher"
+
+func container(shape *v1alpha1.PodTemplateSpec, image string) *corev1ac.ContainerApplyConfiguration {
+	c := corev1ac.Container().
+		WithName(containerName).
+		WithImage(image).
+		WithCommand("/pusher").
+		WithArgs("--settings", settingsDir).
+		WithPorts(
+			containerPort(portClients, ClientsPort),
+			containerPort(portEvents, EventsPort),
+			containerPort(portAdmin, AdminPort)).
+		WithResources(resources(shape.Resources)).
+		WithSecurityContext(containerSecurity()).
+		WithVolumeMounts(corev1ac.VolumeMount().WithName("settings").WithMountPath(settingsDir).WithReadOnly(true)).
+		WithLivenessProbe(probe("/healthz").WithInitialDelaySeconds(5).WithPeriodSeconds(10).WithTimeoutSeconds(5).WithFailureThreshold(3)).
+		WithReadinessProbe(probe("/readyz").WithPeriodSeconds(2).WithTimeoutSeconds(2).WithFailureThreshold(3))
+	return withRuntimeLimits(c, shape.Resources)
+}
+
+func containerPort(name string, port int32) *corev1ac.ContainerPortApplyConfiguration {
+	return corev1ac.ContainerPort().WithName(name).WithContainerPort(port).WithProtocol(corev1.ProtocolTCP)
+}
+
+func probe(path string) *corev1ac.ProbeApplyConfiguration {
+	return corev1ac.Probe().WithHTTPGet(corev1ac.HTTPGetAction().WithPath(path).WithPort(intstr.FromString(portAdmin)))
+}
+
+func resources(r *corev1.ResourceRequirements) *corev1ac.ResourceRequirementsApplyConfiguration {
+	if r != nil {
+		return convert[corev1ac.ResourceRequirementsApplyConfiguration](r)
+	}
+	return corev1ac.ResourceRequirements().WithRequests(corev1.ResourceList{
+		corev1.ResourceCPU:    resource.MustParse("50m"),
+		corev1.ResourceMemory: resource.MustParse("64Mi"),
+	})
+}
+
+// withRuntimeLimits tells the Go runtime the container's limits. A limit that
+// is not set is left out: the kubelet would put the node's size in its place.
+func withRuntimeLimits(c *corev1ac.ContainerApplyConfiguration, r *corev1.ResourceRequirements) *corev1ac.ContainerApplyConfiguration {
+	if r == nil {
+		return c
+	}
+	for _, v := range []struct {
+		env   string
+		limit corev1.ResourceName
+	}{{"GOMEMLIMIT", corev1.ResourceMemory}, {"GOMAXPROCS", corev1.ResourceCPU}} {
+		if _, ok := r.Limits[v.limit]; !ok {
+			continue
+		}
+		c.WithEnv(corev1ac.EnvVar().WithName(v.env).WithValueFrom(corev1ac.EnvVarSource().WithResourceFieldRef(
+			corev1ac.ResourceFieldSelector().
+				WithContainerName(containerName).
+				WithResource("limits." + string(v.limit)).
+				WithDivisor(resource.MustParse("1")))))
+	}
+	return c
+}
+
+func podSecurity() *corev1ac.PodSecurityContextApplyConfiguration {
+	return corev1ac.PodSecurityContext().
+		WithRunAsNonRoot(true).
+		WithRunAsUser(userID).
+		WithRunAsGroup(userID).
+		WithSeccompProfile(corev1ac.SeccompProfile().WithType(corev1.SeccompProfileTypeRuntimeDefault))
+}
+
+func containerSecurity() *corev1ac.SecurityContextApplyConfiguration {
+	return corev1ac.SecurityContext().
+		WithAllowPrivilegeEscalation(false).
+		WithReadOnlyRootFilesystem(true).
+		WithCapabilities(corev1ac.Capabilities().WithDrop("ALL"))
+}

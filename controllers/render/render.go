@@ -1,0 +1,57 @@
+// Copyright The Klaxon Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package render
+
+import (
+	"k8s.io/apimachinery/pkg/runtime"
+	metav1ac "k8s.io/client-go/applyconfigurations/meta/v1"
+
+	"github.com/klaxon-dev/klaxon/api/v1alpha1"
+	"github.com/klaxon-dev/klaxon/pusher/settings"
+)
+
+// Object is one object to apply.
+type Object interface {
+	runtime.ApplyConfiguration
+	GetKind() *string
+	GetAPIVersion() *string
+	GetName() *string
+	GetNamespace() *string
+}
+
+// Input is everything that objects are rendered from.
+type Input struct {
+	// Pusher, as the API server stores it: its UID is in the owner references.
+	Pusher *v1alpha1.Pusher
+	// Image of the push server.
+	Image string
+	// AdminToken is the value of the admin credential.
+	AdminToken string
+	// Settings, packed.
+	Settings *settings.Packed
+}
+
+// Objects returns all objects of a Pusher in the order in which to apply them:
+// the settings' parts before the index that names them, and the Deployment,
+// which needs all others, last.
+func Objects(in Input) []Object {
+	out := []Object{serviceAccount(in.Pusher), adminSecret(in.Pusher, in.AdminToken)}
+	for i := len(in.Settings.Parts) - 1; i >= 0; i-- {
+		out = append(out, settingsSecret(in.Pusher, in.Settings, i))
+	}
+	return append(out,
+		clientsService(in.Pusher), eventsService(in.Pusher), podsService(in.Pusher),
+		deployment(in.Pusher, in.Image))
+}
+
+// owner makes the Pusher the controller of an object. It does not ask to block
+// the owner's deletion, which would take a privilege and serve nobody.
+func owner(p *v1alpha1.Pusher) *metav1ac.OwnerReferenceApplyConfiguration {
+	return metav1ac.OwnerReference().
+		WithAPIVersion(v1alpha1.GroupVersion.String()).
+		WithKind("Pusher").
+		WithName(p.Name).
+		WithUID(p.UID).
+		WithController(true)
+}
