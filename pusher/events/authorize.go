@@ -1,0 +1,60 @@
+// Copyright The Klaxon Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package events
+
+import (
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+)
+
+// authorize decides whether the caller may go on, before anything of the body
+// is read, and fills in the channel's limits.
+func (h *Handler) authorize(r *http.Request, req *request) *problem {
+	rules := h.Rules()
+	req.token = bearer(r)
+	if req.token != "" || !rules.Open || !local(r) {
+		if _, err := rules.Authorizer.Publisher(req.channel, req.token); err != nil {
+			return problemOf(err)
+		}
+	}
+	var ok bool
+	if req.limits, ok = rules.Limits(req.channel); !ok {
+		return errUnknownChannel
+	}
+	return nil
+}
+
+// bearer returns the token of the Authorization header (RFC 6750 section 2.1).
+func bearer(r *http.Request) string {
+	scheme, token, ok := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !ok || !strings.EqualFold(scheme, "Bearer") {
+		return ""
+	}
+	return strings.TrimSpace(token)
+}
+
+// local reports whether a program on this machine makes the request of its own
+// accord. Web pages that a browser here shows do not count: their requests have
+// an Origin, and a page that had its own name resolved to this machine has that
+// name in Host.
+func local(r *http.Request) bool {
+	peer, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil || !peer.Addr().Unmap().IsLoopback() {
+		return false
+	}
+	if len(r.Header["Origin"]) > 0 || len(r.Header["Forwarded"]) > 0 || len(r.Header["X-Forwarded-For"]) > 0 {
+		return false
+	}
+	host := r.Host
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	if strings.EqualFold(host, "localhost") {
+		return true
+	}
+	addr, err := netip.ParseAddr(strings.Trim(host, "[]"))
+	return err == nil && addr.Unmap().IsLoopback()
+}

@@ -1,0 +1,130 @@
+// Copyright The Klaxon Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package events
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/klaxon-dev/klaxon/pusher/settings"
+	"github.com/klaxon-dev/klaxon/pusher/wire"
+)
+
+// Publisher stores events: all of them, in order, or none.
+type Publisher interface {
+	// Publish answers with a receipt for each event. It owns the events, but not
+	// the slice, and gives an event without an ID one. An error may have a
+	// method `Code() string`: see Authorizer.
+	Publish(ctx context.Context, channel string, events []*wire.Event) ([]wire.Receipt, error)
+}
+
+// Sessions knows who is connected.
+type Sessions interface {
+	// List returns the channel's sessions in an order that stays the same.
+	List(channel string) []wire.Session
+	// Disconnect ends a session; false when there is none of that id.
+	Disconnect(channel, id string) bool
+}
+
+// Authorizer says who may publish.
+type Authorizer interface {
+	// Publisher names the token's holder, who may publish to the channel. An
+	// error's text is shown to the caller; its method `Code() string` decides
+	// the status: token_missing, token_invalid and token_expired are 401,
+	// not_allowed is 403, unknown_channel is 404. All else is 503.
+	Publisher(channel, token string) (identity string, err error)
+}
+
+// Rules are what requests are held to. They follow from the settings and are
+// not changed once they are in use.
+type Rules struct {
+	Authorizer Authorizer
+	// Limits of a channel; false when there is no such channel.
+	Limits func(channel string) (settings.Limits, bool)
+	// Open lets callers on a loopback address do without a token, unless a web
+	// page made them call.
+	Open bool
+}
+
+// Config is what a Handler works with. All fields are needed.
+type Config struct {
+	Publisher Publisher
+	Sessions  Sessions
+	// Rules returns the current rules. It is called for each request and, in a
+	// stream, for each batch.
+	Rules func() *Rules
+}
+
+// Handler serves the API.
+type Handler struct {
+	Config
+	clock   func() time.Time
+	silence time.Duration
+}
+
+// New returns a Handler. It wants a server with the limits of NewServer.
+func New(c Config) *Handler { return &Handler{Config: c, clock: time.Now, silence: streamSilence} }
+
+// NewServer returns a server with limits that fit the API: a slow or silent
+// peer holds a connection for a minute or two, not for good. A stream extends
+// its own deadlines.
+func NewServer(h http.Handler) *http.Server {
+	return &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: 10 * time.Second,
+		ReadTimeout:       time.Minute,
+		WriteTimeout:      2 * time.Minute,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    32 << 10, // a token of 16 KiB and then some
+	}
+}
+
+const prefix = "/v1/channels/"
+
+// ServeHTTP answers one request.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	rest, ok := strings.CutPrefix(r.URL.Path, prefix)
+	if !ok {
+		errNotFound.write(w)
+		return
+	}
+	channel, rest, _ := strings.Cut(rest, "/")
+	kind, id, hasID := strings.Cut(rest, "/")
+	var serve func(http.ResponseWriter, *http.Request, *request) *problem
+	var method string
+	switch {
+	case kind == "events" && !hasID:
+		method, serve = http.MethodPost, h.publish
+	case kind == "sessions" && !hasID:
+		method, serve = http.MethodGet, h.listSessions
+	case kind == "sessions" && id != "" && !strings.Contains(id, "/"):
+		method, serve = http.MethodDelete, h.disconnect
+	default:
+		errNotFound.write(w)
+		return
+	}
+	if r.Method != method {
+		w.Header().Set("Allow", method)
+		errMethod.write(w)
+		return
+	}
+	req := &request{channel: channel, session: id}
+	p := h.authorize(r, req)
+	if p == nil {
+		p = serve(w, r, req)
+	}
+	if p != nil {
+		p.write(w)
+	}
+}
+
+// request is what is known about a request once it may go on.
+type request struct {
+	channel string
+	session string
+	token   string
+	limits  settings.Limits
+}
