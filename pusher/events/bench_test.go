@@ -59,6 +59,7 @@ type quiet struct{ h http.Header }
 func (q *quiet) Header() http.Header         { return q.h }
 func (q *quiet) Write(b []byte) (int, error) { return len(b), nil }
 func (q *quiet) WriteHeader(int)             {}
+func (q *quiet) Flush()                      {}
 
 // BenchmarkPost is what the handler adds to net/http.
 func BenchmarkPost(b *testing.B) {
