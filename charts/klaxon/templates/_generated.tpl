@@ -1,0 +1,69 @@
+{{- /* Generated from config/rbac/role.yaml and config/admission/pods.yaml by tools/chart. Do not edit. */ -}}
+
+{{/* What the operator may do in the namespaces that it watches. */}}
+{{- define "klaxon.rules" -}}
+- apiGroups:
+  - ""
+  resources:
+  - pods
+  verbs:
+  - get
+  - list
+  - patch
+  - watch
+{{- end }}
+
+{{/* What only a ClusterRole can grant. */}}
+{{- define "klaxon.nonResourceRules" -}}
+- nonResourceURLs:
+  - /openid/v1/jwks
+  verbs:
+  - get
+{{- end }}
+
+{{/* What the operator may change of a pod. */}}
+{{- define "klaxon.podPolicySpec" -}}
+failurePolicy: Fail
+matchConditions:
+- expression: request.userInfo.username == "system:serviceaccount:{{ .Release.Namespace }}:{{ include "klaxon.serviceAccountName" . }}"
+  name: operator
+matchConstraints:
+  resourceRules:
+  - apiGroups:
+    - ""
+    apiVersions:
+    - '*'
+    operations:
+    - UPDATE
+    resources:
+    - pods
+    - pods/*
+validations:
+- expression: request.?subResource.orValue("") == ""
+  message: the Klaxon operator may not change subresources of pods
+- expression: variables.oldLabels[?"push.klaxon.dev/pusher"].hasValue()
+  message: the Klaxon operator may change only the pods of Pushers
+- expression: object.spec == oldObject.spec && object.?status == oldObject.?status
+  message: the Klaxon operator may not change the spec or status of a pod
+- expression: object.metadata.?finalizers == oldObject.metadata.?finalizers && object.metadata.?ownerReferences
+    == oldObject.metadata.?ownerReferences
+  message: the Klaxon operator may not change the finalizers or owners of a pod
+- expression: variables.newLabels.all(k, k.startsWith("push.klaxon.dev/") || variables.oldLabels[?k]
+    == optional.of(variables.newLabels[k])) && variables.oldLabels.all(k, k.startsWith("push.klaxon.dev/")
+    || k in variables.newLabels)
+  message: the Klaxon operator may change only labels of a pod that start with push.klaxon.dev/
+- expression: variables.newAnnotations.all(k, k.startsWith("push.klaxon.dev/") ||
+    variables.oldAnnotations[?k] == optional.of(variables.newAnnotations[k])) && variables.oldAnnotations.all(k,
+    k.startsWith("push.klaxon.dev/") || k in variables.newAnnotations)
+  message: the Klaxon operator may change only annotations of a pod that start with
+    push.klaxon.dev/
+variables:
+- expression: oldObject.metadata.?labels.orValue({})
+  name: oldLabels
+- expression: object.metadata.?labels.orValue({})
+  name: newLabels
+- expression: oldObject.metadata.?annotations.orValue({})
+  name: oldAnnotations
+- expression: object.metadata.?annotations.orValue({})
+  name: newAnnotations
+{{- end }}
