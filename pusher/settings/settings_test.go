@@ -1,0 +1,239 @@
+// Copyright The Klaxon Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package settings
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+)
+
+func valid(channels int) *Settings {
+	s := &Settings{Pusher: Pusher{
+		Namespace: "shop", Name: "edge",
+		Heartbeat: Heartbeat{Interval: Duration(25 * time.Second), Timeout: Duration(20 * time.Second)},
+		Drain:     Drain{Period: Duration(30 * time.Second), MaxPeriod: Duration(10 * time.Minute)},
+	}}
+	for i := range channels {
+		s.Channels = append(s.Channels, Channel{
+			Name:        fmt.Sprintf("channel-%05d", i),
+			Publishers:  Publishers{AnyInNamespace: "shop"},
+			Limits:      Limits{EventBytes: 64 << 10, Connections: 100000},
+			SlowClients: SlowClients{BufferBytes: 256 << 10, Policy: Disconnect},
+		})
+	}
+	s.Seal()
+	return s
+}
+
+func writeDir(t *testing.T, p *Packed) string {
+	t.Helper()
+	dir := t.TempDir()
+	files := map[string][]byte{IndexFile: p.Index}
+	for i, part := range p.Parts {
+		files[PartFile(i)] = part
+	}
+	for name, b := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+func TestPackedDocumentComesBack(t *testing.T) {
+	s := valid(1000)
+	p, err := Pack(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(p.Parts) != 1 {
+		t.Errorf("1000 plain Channels take %d parts, want 1", len(p.Parts))
+	}
+	got, err := Load(writeDir(t, p))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(got, s) {
+		t.Error("the document is not what was packed")
+	}
+	again, err := Pack(valid(1000))
+	if err != nil || !bytes.Equal(again.Index, p.Index) || !bytes.Equal(again.Parts[0], p.Parts[0]) {
+		t.Errorf("equal documents pack differently, error %v", err)
+	}
+}
+
+// incompressible fills the document with n bytes of keys.
+func incompressible(t *testing.T, n int) *Settings {
+	t.Helper()
+	s := valid(n / (48 << 10))
+	for i := range s.Channels {
+		key := make([]byte, 48<<10)
+		if _, err := rand.Read(key); err != nil {
+			t.Fatal(err)
+		}
+		s.Channels[i].Clients.JWT = []JWTIssuer{{Issuer: "i", Audiences: []string{"a"}, HMACKey: key}}
+	}
+	s.Seal()
+	return s
+}
+
+func TestSeveralParts(t *testing.T) {
+	s := incompressible(t, 1<<20)
+	p, err := Pack(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(p.Parts) < 2 {
+		t.Fatalf("1 MiB of noise are in %d part", len(p.Parts))
+	}
+	dir := writeDir(t, p)
+	if got, err := Load(dir); err != nil || got.Revision != s.Revision {
+		t.Fatalf("load: %v", err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, PartFile(1)), p.Parts[0], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Load(dir); err == nil || !strings.Contains(err.Error(), "part-1.gz is not the part that index.json names") {
+		t.Errorf("a part of another document: %v", err)
+	}
+	if err := os.Remove(filepath.Join(dir, PartFile(1))); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Load(dir); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a missing part: %v", err)
+	}
+}
+
+func TestTooLarge(t *testing.T) {
+	if _, err := Pack(incompressible(t, 4<<20)); !errors.Is(err, ErrTooLarge) {
+		t.Errorf("got %v, want ErrTooLarge", err)
+	}
+}
+
+func TestRevisionsFollowTheContent(t *testing.T) {
+	a, b := valid(2), valid(2)
+	if a.Revision != b.Revision || a.Channels[0].Revision == a.Channels[1].Revision {
+		t.Fatal("equal content must have equal revisions, other content others")
+	}
+	b.Channels[1].Limits.Connections++
+	b.Seal()
+	if a.Revision == b.Revision || a.Channels[1].Revision == b.Channels[1].Revision {
+		t.Error("a changed Channel kept a revision")
+	}
+	if a.Channels[0].Revision != b.Channels[0].Revision {
+		t.Error("a Channel that did not change got another revision")
+	}
+	b = valid(2)
+	b.Pusher.Heartbeat.Interval++
+	b.Seal()
+	if a.Revision == b.Revision || a.Channels[0].Revision != b.Channels[0].Revision {
+		t.Error("the Pusher's settings must change the whole's revision and no Channel's")
+	}
+}
+
+func TestDecodeIsStrict(t *testing.T) {
+	doc, err := json.Marshal(valid(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, tc := range map[string]struct{ old, new, want string }{
+		"unknown field": {`"format":1`, `"format":1,"fromat":1`, `unknown field "fromat"`},
+		"other format":  {`"format":1`, `"format":2`, "format: is 2, this program reads 1"},
+		"bad duration":  {`"25s"`, `"25"`, "missing unit"},
+		"number for it": {`"25s"`, `25`, `a duration is a string such as "25s"`},
+		"trailing":      {`{"format"`, `{} {"format"`, "more than one JSON value"},
+	} {
+		changed := strings.Replace(string(doc), tc.old, tc.new, 1)
+		if _, err := Decode([]byte(changed)); err == nil || !strings.Contains(err.Error(), tc.want) {
+			t.Errorf("%s: %v, want %q", name, err, tc.want)
+		}
+	}
+}
+
+func TestValidateFindsEverythingAtOnce(t *testing.T) {
+	s := valid(3)
+	s.Pusher.Name = "Edge"
+	s.Pusher.Heartbeat.Timeout = 0
+	s.Pusher.Drain.Period = Duration(time.Hour)
+	s.Pusher.Admin.TokenSHA256 = "abc"
+	s.Pusher.ServiceAccounts = &ServiceAccountIssuer{}
+	c := &s.Channels[0]
+	c.Clients.AllowedOrigins = []string{"https://ok.example", "https://no.example/path"}
+	c.Clients.JWT = []JWTIssuer{{HMACKey: []byte("sesame")}}
+	c.Publishers = Publishers{TokenSHA256: []string{"x"}, ServiceAccounts: []ServiceAccount{{Name: "a"}}}
+	c.Limits = Limits{EventBytes: 1}
+	c.SlowClients = SlowClients{BufferBytes: 1, Policy: "Wait"}
+	s.Channels[2].Name = s.Channels[1].Name
+	err := s.Validate()
+	if err == nil {
+		t.Fatal("nothing was found")
+	}
+	for _, want := range []string{
+		"pusher.name:", "pusher.heartbeat.timeout:", "pusher.drain.period:", "pusher.admin.tokenSHA256:",
+		"pusher.serviceAccounts.issuer:", "pusher.serviceAccounts.jwks:",
+		"channels[channel-00000].clients.allowedOrigins[1]:", "channels[channel-00000].clients.jwt[0].issuer:",
+		"channels[channel-00000].clients.jwt[0].audiences:", "channels[channel-00000].clients.jwt[0].hmacKey:",
+		"channels[channel-00000].publishers.tokenSHA256[0]:", "channels[channel-00000].publishers.serviceAccounts[0]:",
+		"channels[channel-00000].limits.eventBytes:", "channels[channel-00000].limits.connections:",
+		"channels[channel-00000].slowClients.bufferBytes:", "channels[channel-00000].slowClients.policy:",
+		"channels[channel-00001]: is out of order or twice",
+	} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("not found: %s", want)
+		}
+	}
+	if strings.Contains(err.Error(), "sesame") {
+		t.Error("the error shows a key")
+	}
+}
+
+func TestLoadAFile(t *testing.T) {
+	doc, err := json.Marshal(valid(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "settings.json")
+	if err := os.WriteFile(path, doc, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := Load(path); err != nil || len(s.Channels) != 1 {
+		t.Errorf("got %v, error %v", s, err)
+	}
+	if _, err := Load(path + ".none"); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a missing file: %v", err)
+	}
+}
+
+// FuzzDecode checks that no document makes the loader panic, and that what it
+// accepts is valid and survives another round.
+func FuzzDecode(f *testing.F) {
+	doc, err := json.Marshal(valid(2))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(doc)
+	f.Add([]byte(`{"format":1}`))
+	f.Fuzz(func(t *testing.T, doc []byte) {
+		s, err := Decode(doc)
+		if err != nil {
+			return
+		}
+		again, err := json.Marshal(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Decode(again); err != nil {
+			t.Fatalf("accepted once, refused the second time: %v", err)
+		}
+	})
+}
