@@ -1,0 +1,89 @@
+// Copyright The Klaxon Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"fmt"
+
+	appsv1 "k8s.io/api/apps/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/klaxon-dev/klaxon/api/v1alpha1"
+	"github.com/klaxon-dev/klaxon/controllers/compile"
+	"github.com/klaxon-dev/klaxon/controllers/render"
+	"github.com/klaxon-dev/klaxon/pusher/settings"
+)
+
+// round is what one reconcile of a Pusher has decided and found out. Status is
+// computed from it alone.
+type round struct {
+	pusher     *v1alpha1.Pusher
+	channels   []v1alpha1.Channel
+	compiled   compile.Result
+	refusal    *compile.Refusal // why the Pusher is not accepted
+	failure    *verdict         // why its objects are not what they should be
+	deployment *appsv1.Deployment
+	generation int64 // of the Deployment as it was last applied
+	pods       []podView
+}
+
+// podView is a pod as it was seen in a round.
+type podView struct {
+	name   string
+	uid    types.UID
+	ready  bool
+	reason string           // why it is not ready, if it says so
+	status *settings.Status // nil when it could not be asked
+	err    error            // why it could not be asked
+}
+
+// decide compiles the settings and judges the Pusher.
+func decide(in *gathered) round {
+	r := round{pusher: in.pusher, channels: in.channels, deployment: in.deployment}
+	r.compiled = compile.Compile(compile.Input{
+		Pusher: in.pusher, Channels: in.channels, Secrets: in.secrets,
+		Issuer: in.issuer, AdminTokenSHA256: tokenSHA256(in.adminToken),
+	})
+	r.refusal = r.compiled.Pusher
+	if n := render.Replicas(in.pusher); n > 1 {
+		r.refusal = &compile.Refusal{Reason: v1alpha1.ReasonBrokerRequired, Message: fmt.Sprintf(
+			"spec.replicas is %d: more than one replica needs a broker between them, which this version does not have; set it to 1", n)}
+	}
+	return r
+}
+
+// changeable says whether the operator may change what runs.
+func (r *round) changeable() bool {
+	return r.refusal == nil && !r.pusher.Spec.Paused
+}
+
+// wanted is the revision of the settings that pods should serve; empty when
+// there are none to serve.
+func (r *round) wanted() string {
+	if r.compiled.Settings == nil {
+		return ""
+	}
+	return r.compiled.Settings.Revision
+}
+
+// unknownKeys says whether a pod has met a token of a key that it does not know.
+func (r *round) unknownKeys() bool {
+	for _, p := range r.pods {
+		if p.status != nil && len(p.status.UnknownKeyIDs) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// current says whether every pod that could be asked serves what it should,
+// and every ready pod could be asked.
+func (r *round) current() bool {
+	for _, p := range r.pods {
+		if p.status == nil && p.ready || p.status != nil && p.status.Revision != r.wanted() {
+			return false
+		}
+	}
+	return true
+}
