@@ -7,6 +7,69 @@
   resources:
   - pods
   verbs:
+  - list
+  - patch
+  - watch
+- apiGroups:
+  - ""
+  resources:
+  - secrets
+  verbs:
+  - create
+  - delete
+  - get
+  - list
+  - patch
+  - watch
+- apiGroups:
+  - ""
+  resources:
+  - serviceaccounts
+  - services
+  verbs:
+  - create
+  - get
+  - list
+  - patch
+  - watch
+- apiGroups:
+  - apps
+  resources:
+  - deployments
+  verbs:
+  - create
+  - get
+  - list
+  - patch
+  - watch
+- apiGroups:
+  - events.k8s.io
+  resources:
+  - events
+  verbs:
+  - create
+  - patch
+- apiGroups:
+  - push.klaxon.dev
+  resources:
+  - channels
+  verbs:
+  - get
+  - list
+  - watch
+- apiGroups:
+  - push.klaxon.dev
+  resources:
+  - channels/status
+  - pushers/status
+  verbs:
+  - patch
+- apiGroups:
+  - push.klaxon.dev
+  resources:
+  - pushers
+  verbs:
+  - create
   - get
   - list
   - patch
@@ -15,10 +78,7 @@
 
 {{/* What only a ClusterRole can grant. */}}
 {{- define "klaxon.nonResourceRules" -}}
-- nonResourceURLs:
-  - /openid/v1/jwks
-  verbs:
-  - get
+[]
 {{- end }}
 
 {{/* What the operator may change of a pod. */}}
