@@ -4,6 +4,7 @@
 package events
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -96,12 +97,15 @@ func (p *problem) onLine(line int) *problem {
 	return &q
 }
 
+// json is the problem as one line.
 func (p *problem) json() []byte {
-	b, err := json.Marshal(p)
-	if err != nil {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(p); err != nil {
 		panic("events: a problem cannot be marshalled: " + err.Error())
 	}
-	return append(b, '\n')
+	return b.Bytes()
 }
 
 func (p *problem) write(w http.ResponseWriter) {

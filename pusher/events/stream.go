@@ -74,7 +74,11 @@ func (h *Handler) stream(w http.ResponseWriter, r *http.Request, req *request) {
 	w.Header()["Content-Type"] = typeNDJSON
 	for s.batch() {
 	}
+	s.extend() // for the end of the answer, which may come long after its last line
 }
+
+// extend gives the publisher time to read what is written next.
+func (s *stream) extend() { _ = s.ctl.SetWriteDeadline(time.Now().Add(streamWrite)) }
 
 // batch handles the next line and those that came with it. It reports whether
 // the stream goes on.
@@ -207,7 +211,7 @@ func (s *stream) write(p *problem) {
 }
 
 func (s *stream) flush() bool {
-	_ = s.ctl.SetWriteDeadline(time.Now().Add(streamWrite))
+	s.extend()
 	if _, err := s.w.Write(s.buf.answer); err != nil {
 		return false
 	}

@@ -216,6 +216,30 @@ func TestStreamEndsInSilence(t *testing.T) {
 	c.want("a", "timeout@0", "EOF")
 }
 
+// TestStreamOutlivesServerTimeouts: the server's deadlines are for requests that
+// end soon; a stream's answer ends well whenever it does.
+func TestStreamOutlivesServerTimeouts(t *testing.T) {
+	s := httptest.NewUnstartedServer(nil)
+	s.Config = NewServer(newRig())
+	s.Config.ReadTimeout, s.Config.WriteTimeout = 20*time.Millisecond, 20*time.Millisecond
+	s.Start()
+	defer s.Close()
+	pr, pw := io.Pipe()
+	req := request1("POST", s.URL+eventsPath, "", "Content-Type", "application/x-ndjson")
+	req.RequestURI, req.Body, req.ContentLength = "", pr, -1
+	time.AfterFunc(100*time.Millisecond, func() { _ = pw.Close() }) // both deadlines have passed
+	go func() { _, _ = io.WriteString(pw, "\n") }()
+	resp, err := s.Client().Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, err := io.ReadAll(resp.Body)
+	_ = resp.Body.Close()
+	if err != nil || resp.StatusCode != 200 || len(body) != 0 {
+		t.Fatalf("answer is %s %q (%v)", resp.Status, body, err)
+	}
+}
+
 // TestStreamCutOff: a line whose end never came is not an event.
 func TestStreamCutOff(t *testing.T) {
 	r := newRig()
