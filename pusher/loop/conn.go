@@ -170,6 +170,9 @@ func (l *Loop) expire(s Slot, c *conn) {
 
 // reschedule puts the connection's next deadline on the wheel.
 func (l *Loop) reschedule(s Slot, c *conn) {
+	if c.state != open {
+		return
+	}
 	due := c.lastRead + ticks(l.heartbeatInterval())
 	if c.pinged {
 		due = c.pingedAt + ticks(l.heartbeatTimeout())

@@ -30,7 +30,10 @@ func (l *Loop) readable(s Slot, c *conn) {
 // received handles bytes from the peer.
 func (l *Loop) received(s Slot, c *conn, data []byte) {
 	c.lastRead = l.wheel.now
-	c.pinged = false
+	if c.pinged {
+		c.pinged = false
+		l.reschedule(s, c)
+	}
 	if c.state == failed {
 		return
 	}
