@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/rest"
@@ -19,7 +20,6 @@ import (
 	"github.com/klaxon-dev/klaxon/api/v1alpha1"
 	"github.com/klaxon-dev/klaxon/controllers/compile"
 	"github.com/klaxon-dev/klaxon/controllers/render"
-	appsv1 "k8s.io/api/apps/v1"
 )
 
 // Options are what the operator can be told.

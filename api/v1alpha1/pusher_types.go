@@ -80,7 +80,7 @@ type HeartbeatSpec struct {
 	// 10m; keep it below the idle timeout of proxies in between. Default: 25s.
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=20
-	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]{1,6}(h|m|s|ms)){1,4}$') && duration(self) >= duration('1s') && duration(self) <= duration('10m')",message="heartbeat.interval is a duration from 1s to 10m, for example 25s"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]{1,6}([.][0-9]{1,3})?(h|m|s)|[0-9]{1,6}ms){1,4}$') && duration(self) >= duration('1s') && duration(self) <= duration('10m')",message="heartbeat.interval is a duration from 1s to 10m, for example 25s"
 	// +optional
 	Interval *metav1.Duration `json:"interval,omitempty"`
 
@@ -88,21 +88,21 @@ type HeartbeatSpec struct {
 	// Default: 20s.
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=20
-	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]{1,6}(h|m|s|ms)){1,4}$') && duration(self) >= duration('1s') && duration(self) <= duration('10m')",message="heartbeat.timeout is a duration from 1s to 10m, for example 25s"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]{1,6}([.][0-9]{1,3})?(h|m|s)|[0-9]{1,6}ms){1,4}$') && duration(self) >= duration('1s') && duration(self) <= duration('10m')",message="heartbeat.timeout is a duration from 1s to 10m, for example 20s"
 	// +optional
 	Timeout *metav1.Duration `json:"timeout,omitempty"`
 }
 
 // DrainSpec says how a pod that must go parts with its clients.
 //
-// +kubebuilder:validation:XValidation:rule="(has(self.period) ? self.period : '30s').matches('^([0-9]{1,6}(h|m|s|ms)){1,4}$') && (has(self.maxPeriod) ? self.maxPeriod : '10m').matches('^([0-9]{1,6}(h|m|s|ms)){1,4}$') ? duration(has(self.period) ? self.period : '30s') <= duration(has(self.maxPeriod) ? self.maxPeriod : '10m') : true",message="drain.period (default 30s) must not exceed drain.maxPeriod (default 10m)"
+// +kubebuilder:validation:XValidation:rule="(has(self.period) ? self.period : '30s').matches('^([0-9]{1,6}([.][0-9]{1,3})?(h|m|s)|[0-9]{1,6}ms){1,4}$') && (has(self.maxPeriod) ? self.maxPeriod : '10m').matches('^([0-9]{1,6}([.][0-9]{1,3})?(h|m|s)|[0-9]{1,6}ms){1,4}$') ? duration(has(self.period) ? self.period : '30s') <= duration(has(self.maxPeriod) ? self.maxPeriod : '10m') : true",message="drain.period (default 30s) must not exceed drain.maxPeriod (default 10m)"
 type DrainSpec struct {
 	// Period over which clients are asked to reconnect. Changing it restarts
 	// nothing. With the in-memory broker a pod closes its clients within 2s at
 	// most, because its events live nowhere else. Default: 30s.
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=20
-	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]{1,6}(h|m|s|ms)){1,4}$') && duration(self) >= duration('0s') && duration(self) <= duration('1h')",message="drain.period is a duration from 0s to 1h, for example 30s"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]{1,6}([.][0-9]{1,3})?(h|m|s)|[0-9]{1,6}ms){1,4}$') && duration(self) >= duration('0s') && duration(self) <= duration('1h')",message="drain.period is a duration from 0s to 1h, for example 30s"
 	// +optional
 	Period *metav1.Duration `json:"period,omitempty"`
 
@@ -110,7 +110,7 @@ type DrainSpec struct {
 	// (maxPeriod plus 15s). Changing it restarts the pods. From 1s to 1h. Default: 10m.
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=20
-	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]{1,6}(h|m|s|ms)){1,4}$') && duration(self) >= duration('1s') && duration(self) <= duration('1h')",message="drain.maxPeriod is a duration from 1s to 1h, for example 10m"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]{1,6}([.][0-9]{1,3})?(h|m|s)|[0-9]{1,6}ms){1,4}$') && duration(self) >= duration('1s') && duration(self) <= duration('1h')",message="drain.maxPeriod is a duration from 1s to 1h, for example 10m"
 	// +optional
 	MaxPeriod *metav1.Duration `json:"maxPeriod,omitempty"`
 }

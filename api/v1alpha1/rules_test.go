@@ -1,0 +1,260 @@
+// Copyright The Klaxon Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package v1alpha1_test
+
+import (
+	"fmt"
+	"testing"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// rules is a table of specs: each must be accepted (empty), or refused with a message.
+type rules []struct{ spec, want string }
+
+func (r rules) run(t *testing.T, kind string) {
+	for i, tt := range r {
+		t.Run(fmt.Sprint(i), func(t *testing.T) {
+			t.Logf("%.200s", tt.spec)
+			check(t, api.Create(t.Context(), manifest(t, kind, "rule", tt.spec), client.DryRunAll), tt.want)
+		})
+	}
+}
+
+func TestChannelPlaces(t *testing.T) {
+	rules{
+		{"", ""},
+		{"{}", ""},
+		{"{pusherRef: {name: edge}}", ""},
+		{"{pusher: {}}", ""},
+		{"{pusher: {replicas: 1}, pusherRef: {name: edge}}", bothRule},
+		{"{pusherRef: {name: ''}}", "spec.pusherRef.name"},
+		{"{pusherRef: {}}", "spec.pusherRef.name: Required value"},
+		{"{pusherRef: {name: Edge}}", "use lowercase letters, digits and '-'"},
+		{"{pusherRef: {name: edge.eu}}", "use lowercase letters, digits and '-'"},
+		{"{pusherRef: {name: " + long(40) + "}}", ""},
+		{"{pusherRef: {name: " + long(41) + "}}", "Too long: may not be more than 40"},
+		{"{pusher: {heartbeat: {interval: 1h}}}", intervalRule},
+	}.run(t, "Channel")
+}
+
+func TestChannelClients(t *testing.T) {
+	jwt := func(issuer, audiences, ref string) string {
+		return fmt.Sprintf("{clients: {jwt: [{issuer: %s, audiences: %s, hmacSecretRef: %s}]}}", issuer, audiences, ref)
+	}
+	ref := "{name: s, key: k}"
+	rules{
+		{"{clients: {}}", ""},
+		{"{clients: {anonymous: true}}", ""},
+		{"{clients: {anonymous: maybe}}", "spec.clients.anonymous"},
+		{jwt("https://id.example.com", "[shop]", ref), ""},
+		{jwt("''", "[shop]", ref), "spec.clients.jwt[0].issuer"},
+		{jwt(long(512), "[shop]", ref), ""},
+		{jwt(long(513), "[shop]", ref), "Too long: may not be more than 512"},
+		{jwt("x", "[]", ref), "spec.clients.jwt[0].audiences"},
+		{jwt("x", "['']", ref), "spec.clients.jwt[0].audiences[0]"},
+		{jwt("x", "["+long(257)+"]", ref), "Too long: may not be more than 256"},
+		{jwt("x", times(16, "a"), ref), ""},
+		{jwt("x", times(17, "a"), ref), "must have at most 16 items"},
+		{jwt("x", "[shop]", "{name: s}"), "hmacSecretRef.key: Required value"},
+		{jwt("x", "[shop]", "{key: k}"), "hmacSecretRef.name: Required value"},
+		{jwt("x", "[shop]", "{name: '', key: k}"), "hmacSecretRef.name"},
+		{jwt("x", "[shop]", "{name: s, key: ''}"), "hmacSecretRef.key"},
+		{jwt("x", "[shop]", "{name: "+long(254)+", key: k}"), "Too long: may not be more than 253"},
+		{jwt("x", "[shop]", "{name: s, key: "+long(254)+"}"), "Too long: may not be more than 253"},
+		{"{clients: {jwt: [{issuer: x, audiences: [a]}]}}", "hmacSecretRef: Required value"},
+		{"{clients: {jwt: [{audiences: [a], hmacSecretRef: " + ref + "}]}}", "issuer: Required value"},
+		{"{clients: {jwt: [{issuer: x, hmacSecretRef: " + ref + "}]}}", "audiences: Required value"},
+		{"{clients: {jwt: " + times(16, "{issuer: x, audiences: [a], hmacSecretRef: "+ref+"}") + "}}", ""},
+		{"{clients: {jwt: " + times(17, "{issuer: x, audiences: [a], hmacSecretRef: "+ref+"}") + "}}", "must have at most 16 items"},
+	}.run(t, "Channel")
+}
+
+func TestOrigins(t *testing.T) {
+	var table rules
+	for origin, want := range map[string]string{
+		"*":                              "",
+		"https://shop.example.com":       "",
+		"http://localhost:3000":          "",
+		"https://*.example.com":          "",
+		"https://*.example.com:8443":     "",
+		"https://xn--bcher-kva.example":  "",
+		"https://10.0.0.1":               "",
+		"":                               "spec.clients.allowedOrigins[0]",
+		"shop.example.com":               originRule,
+		"https://shop.example.com/":      originRule,
+		"https://shop.example.com/path":  originRule,
+		"https://Shop.example.com":       originRule,
+		"https://":                       originRule,
+		"https://*":                      originRule,
+		"https://a.*.example.com":        originRule,
+		"https://*example.com":           originRule,
+		"https://shop.example.com:":      originRule,
+		"https://shop.example.com:0":     originRule,
+		"https://shop.example.com:99999": "",
+		"https://user@shop.example.com":  originRule,
+		"https://shop..example.com":      originRule,
+		"https://-shop.example.com":      originRule,
+		"https://shop_.example.com":      originRule,
+		"wss://shop.example.com":         originRule,
+		"null":                           originRule,
+		"**":                             originRule,
+		"https://" + long(254):           "",
+		"https://" + long(255):           "Too long: may not be more than 262",
+	} {
+		table = append(table, struct{ spec, want string }{fmt.Sprintf("{clients: {allowedOrigins: [%q]}}", origin), want})
+	}
+	table.run(t, "Channel")
+	rules{
+		{"{clients: {allowedOrigins: " + times(64, "'*'") + "}}", ""},
+		{"{clients: {allowedOrigins: " + times(65, "'*'") + "}}", "must have at most 64 items"},
+	}.run(t, "Channel")
+}
+
+func TestPublishers(t *testing.T) {
+	rules{
+		{"{publishers: [{serviceAccount: {name: checkout}}]}", ""},
+		{"{publishers: [{serviceAccount: {namespace: shop, name: checkout}}]}", ""},
+		{"{publishers: [{tokenSecretRef: {name: s, key: k}}]}", ""},
+		{"{publishers: []}", "spec.publishers"},
+		{"{publishers: [{}]}", oneRule},
+		{"{publishers: [{serviceAccount: {name: a}, tokenSecretRef: {name: s, key: k}}]}", oneRule},
+		{"{publishers: [{serviceAccount: {}}]}", "serviceAccount.name: Required value"},
+		{"{publishers: [{serviceAccount: {name: ''}}]}", "serviceAccount.name"},
+		{"{publishers: [{serviceAccount: {name: a, namespace: ''}}]}", "serviceAccount.namespace"},
+		{"{publishers: [{serviceAccount: {name: a, namespace: " + long(64) + "}}]}", "Too long: may not be more than 63"},
+		{"{publishers: [{serviceAccount: {name: " + long(254) + "}}]}", "Too long: may not be more than 253"},
+		{"{publishers: [{tokenSecretRef: {name: s}}]}", "tokenSecretRef.key: Required value"},
+		{"{publishers: " + times(64, "{serviceAccount: {name: a}}") + "}", ""},
+		{"{publishers: " + times(65, "{serviceAccount: {name: a}}") + "}", "must have at most 64 items"},
+	}.run(t, "Channel")
+}
+
+func TestLimits(t *testing.T) {
+	rules{
+		{"{limits: {}}", ""},
+		{"{limits: {eventBytes: 64}}", ""},
+		{"{limits: {eventBytes: '64'}}", ""},
+		{"{limits: {eventBytes: 63}}", eventRule},
+		{"{limits: {eventBytes: 0}}", eventRule},
+		{"{limits: {eventBytes: -64Ki}}", eventRule},
+		{"{limits: {eventBytes: 1.5Ki}}", eventRule}, // isInteger() takes no fraction
+		{"{limits: {eventBytes: 2Ki}}", ""},
+		{"{limits: {eventBytes: 1.0001Ki}}", eventRule},
+		{"{limits: {eventBytes: 128500m}}", eventRule},
+		{"{limits: {eventBytes: 64KiB}}", "spec.limits.eventBytes"},
+		{"{limits: {eventBytes: lots}}", "spec.limits.eventBytes"},
+		{"{limits: {eventBytes: ''}}", "spec.limits.eventBytes"},
+		{"{limits: {eventBytes: 1Mi}, slowClients: {bufferBytes: 1Mi}}", ""},
+		{"{limits: {eventBytes: 1048577}, slowClients: {bufferBytes: 2Mi}}", eventRule},
+		{"{limits: {eventBytes: 1Gi}}", eventRule},
+		{"{limits: {eventBytes: '000000000000000000064'}}", "Too long: may not be more than 20"},
+		{"{limits: {connections: 1}}", ""},
+		{"{limits: {connections: 10000000}}", ""},
+		{"{limits: {connections: 0}}", "should be greater than or equal to 1"},
+		{"{limits: {connections: 10000001}}", "should be less than or equal to 10000000"},
+		{"{limits: {connections: many}}", "spec.limits.connections"},
+	}.run(t, "Channel")
+}
+
+func TestSlowClients(t *testing.T) {
+	rules{
+		{"{slowClients: {}}", ""},
+		{"{slowClients: {policy: Disconnect}}", ""},
+		{"{slowClients: {policy: DropOldest}}", ""},
+		{"{slowClients: {policy: Block}}", "supported values: \"Disconnect\", \"DropOldest\""},
+		{"{slowClients: {bufferBytes: 64Ki}}", ""},
+		{"{slowClients: {bufferBytes: 64Mi}}", ""},
+		{"{slowClients: {bufferBytes: 65Mi}}", bufferRule},
+		{"{slowClients: {bufferBytes: 4095}, limits: {eventBytes: 64}}", bufferRule},
+		{"{slowClients: {bufferBytes: 4096}, limits: {eventBytes: 64}}", ""},
+		{"{slowClients: {bufferBytes: 100000500m}}", bufferRule},
+		{"{slowClients: {bufferBytes: much}}", "spec.slowClients.bufferBytes"},
+		// One event must fit, whichever of the two is left to its default.
+		{"{slowClients: {bufferBytes: 65535}}", fitRule},
+		{"{limits: {eventBytes: 256Ki}}", ""},
+		{"{limits: {eventBytes: 257Ki}}", fitRule},
+		{"{limits: {eventBytes: 100Ki}, slowClients: {bufferBytes: 99Ki}}", fitRule},
+		{"{limits: {eventBytes: 100Ki}, slowClients: {bufferBytes: 100Ki}}", ""},
+	}.run(t, "Channel")
+}
+
+func TestPusherRules(t *testing.T) {
+	rules{
+		{"", ""},
+		{"{replicas: 0}", ""},
+		{"{replicas: 100}", ""},
+		{"{replicas: -1}", "should be greater than or equal to 0"},
+		{"{replicas: 101}", "should be less than or equal to 100"},
+		{"{paused: true}", ""},
+		{"{metrics: {access: Open}}", ""},
+		{"{metrics: {access: Credential}}", ""},
+		{"{metrics: {access: Closed}}", "supported values: \"Credential\", \"Open\""},
+		{"{heartbeat: {}}", ""},
+		{"{heartbeat: {interval: 1s, timeout: 10m}}", ""},
+		{"{heartbeat: {interval: 1500ms}}", ""},
+		{"{heartbeat: {interval: 1.5s}}", ""},
+		{"{heartbeat: {interval: 1m30s}}", ""},
+		{"{heartbeat: {interval: 999ms}}", intervalRule},
+		{"{heartbeat: {interval: 10m1s}}", intervalRule},
+		{"{heartbeat: {interval: '25'}}", intervalRule},
+		{"{heartbeat: {interval: 25 s}}", intervalRule},
+		{"{heartbeat: {interval: ''}}", intervalRule},
+		{"{heartbeat: {interval: -25s}}", intervalRule},
+		{"{heartbeat: {interval: 25}}", "spec.heartbeat.interval"},
+		{"{heartbeat: {interval: 000000000000000000025s}}", "Too long: may not be more than 20"},
+		{"{heartbeat: {timeout: 20s}}", ""},
+		{"{heartbeat: {timeout: 0s}}", timeoutRule},
+		{"{heartbeat: {timeout: 11m}}", timeoutRule},
+		{"{heartbeat: {timeout: soon}}", timeoutRule},
+		{"{drain: {}}", ""},
+		{"{drain: {period: 0s}}", ""},
+		{"{drain: {period: 1h, maxPeriod: 1h}}", ""},
+		{"{drain: {period: 61m, maxPeriod: 1h}}", periodRule},
+		{"{drain: {period: later}}", periodRule},
+		{"{drain: {maxPeriod: 1h}}", ""},
+		{"{drain: {maxPeriod: 61m}}", maxRule},
+		{"{drain: {maxPeriod: 500ms}}", maxRule},
+		{"{drain: {maxPeriod: never}}", maxRule},
+		// The period must fit, whichever of the two is left to its default.
+		{"{drain: {period: 11m}}", drainRule},
+		{"{drain: {period: 10m}}", ""},
+		{"{drain: {maxPeriod: 29s}}", drainRule},
+		{"{drain: {period: 29s, maxPeriod: 29s}}", ""},
+		{"{drain: {period: 2s, maxPeriod: 1s}}", drainRule},
+	}.run(t, "Pusher")
+}
+
+func TestPodTemplateRules(t *testing.T) {
+	in := func(s string) string { return "{podTemplate: {" + s + "}}" }
+	rules{
+		{in(""), ""},
+		{in("labels: {team: shop, example.com/tier: web}"), ""},
+		{in("labels: {push.klaxon.dev/pusher: other}"), labelRule},
+		{in("labels: {app.kubernetes.io/name: other}"), labelRule},
+		{in("labels: {team: " + long(64) + "}"), "Too long: may not be more than 63"},
+		{in("labels: " + properties(32)), ""},
+		{in("labels: " + properties(33)), "must have at most 32 items"},
+		{in("annotations: {prometheus.io/scrape: 'true'}"), ""},
+		{in("annotations: {push.klaxon.dev/nudge: now}"), annotRule},
+		{in("annotations: {note: " + long(4097) + "}"), "Too long: may not be more than 4096"},
+		{in("annotations: " + properties(33)), "must have at most 32 items"},
+		{in("resources: {requests: {cpu: 100m, memory: 64Mi}, limits: {cpu: 2, memory: 1Gi}}"), ""},
+		{in("resources: {requests: {cpu: fast}}"), "spec.podTemplate.resources.requests.cpu"},
+		{in("nodeSelector: {pool: push}"), ""},
+		{in("nodeSelector: " + properties(33)), "must have at most 32 items"},
+		{in("nodeSelector: {pool: " + long(64) + "}"), "Too long: may not be more than 63"},
+		{in("tolerations: " + times(32, "{operator: Exists}")), ""},
+		{in("tolerations: " + times(33, "{operator: Exists}")), "must have at most 32 items"},
+		{in("affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: []}}}"), ""},
+		{in("topologySpreadConstraints: " + times(16, "{maxSkew: 1, topologyKey: zone, whenUnsatisfiable: DoNotSchedule}")), ""},
+		{in("topologySpreadConstraints: " + times(17, "{maxSkew: 1, topologyKey: zone, whenUnsatisfiable: DoNotSchedule}")), "must have at most 16 items"},
+		{in("topologySpreadConstraints: [{maxSkew: 1, topologyKey: zone}]"), "whenUnsatisfiable: Required value"},
+		{in("imagePullSecrets: [{name: registry}]"), ""},
+		{in("imagePullSecrets: " + times(17, "{name: registry}")), "must have at most 16 items"},
+		{in("priorityClassName: high"), ""},
+		{in("priorityClassName: ''"), "spec.podTemplate.priorityClassName"},
+		{in("priorityClassName: " + long(254)), "Too long: may not be more than 253"},
+	}.run(t, "Pusher")
+}
