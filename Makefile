@@ -88,8 +88,17 @@ lint: verify ## Lint code, imports, scripts and the chart
 	go test ./test
 
 .PHONY: test
-test: envtest fuzz ## Run all tests that need no node, with the race detector
+test: envtest fuzz web ## Run all tests that need no node, with the race detector
 	KUBEBUILDER_ASSETS=$(ASSETS) go test -race -timeout 20m $(TESTFLAGS) ./...
+
+.PHONY: web
+web: build test/web/node_modules/.package-lock.json ## Test with npm's clients and a real browser
+	. test/cluster/env.sh; [[ -n $${CHROMIUM:-} ]] || need chromium=chromium
+	cd test/web && npm test
+
+test/web/node_modules/.package-lock.json: test/web/package-lock.json
+	cd test/web && npm ci --no-fund --no-audit
+	@touch $@
 
 .PHONY: fuzz
 fuzz: ## Fuzz every parser for FUZZTIME (3s)

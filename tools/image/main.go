@@ -88,7 +88,7 @@ func parse(args []string) (options, error) {
 		o.files = append(o.files, file{src, dst})
 	}
 	if o.ref == "" || o.out == "" || len(o.files) == 0 {
-		return o, errors.New("usage: image -t REF -o OUT.tar FILE=/path...")
+		return o, errors.New("usage: image -t REF -o OUT.tar FILE=/path")
 	}
 	if o.entrypoint == "" {
 		o.entrypoint = o.files[0].dst
