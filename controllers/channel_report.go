@@ -71,8 +71,10 @@ func channelApplied(r *round, name string, report channelReport) verdict {
 	case missing.reason == v1alpha1.ReasonSettingsRejected || missing.status == metav1.ConditionUnknown:
 		return *missing
 	case r.refusal != nil:
-		return verdict{metav1.ConditionFalse, v1alpha1.ReasonNotAccepted,
-			fmt.Sprintf("Pusher %s is not accepted (%s): %s", r.pusher.Name, r.refusal.Reason, r.refusal.Message)}
+		return verdict{
+			metav1.ConditionFalse, v1alpha1.ReasonNotAccepted,
+			fmt.Sprintf("Pusher %s is not accepted (%s): %s", r.pusher.Name, r.refusal.Reason, r.refusal.Message),
+		}
 	case r.pusher.Spec.Paused:
 		return verdict{metav1.ConditionFalse, v1alpha1.ReasonPaused, fmt.Sprintf("spec.paused of Pusher %s keeps what runs as it is", r.pusher.Name)}
 	case r.failure != nil:

@@ -86,7 +86,7 @@ func (i *identity) Start(ctx context.Context) error {
 		err := i.read(ctx)
 		switch {
 		case ctx.Err() != nil:
-			return nil
+			return nil //nolint:nilerr // the end was asked for
 		case err != nil && !failing:
 			log.Error(err, "Cannot read the cluster's ServiceAccount keys; what was known stays in use")
 		case err == nil && failing:

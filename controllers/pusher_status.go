@@ -20,7 +20,7 @@ func pusherStatus(r *round) v1alpha1.PusherStatus {
 	p := r.pusher
 	out := v1alpha1.PusherStatus{
 		Conditions: slices.Clone(p.Status.Conditions),
-		Replicas:   int32(len(r.pods)),
+		Replicas:   int32(len(r.pods)), //nolint:gosec // bounded by what a cluster can hold
 		Selector:   render.Selector(p.Name).String(),
 		Revision:   p.Status.Revision,
 	}
@@ -34,7 +34,7 @@ func pusherStatus(r *round) v1alpha1.PusherStatus {
 		}
 	}
 	if s := r.compiled.Settings; s != nil {
-		out.Channels = int32(len(s.Channels))
+		out.Channels = int32(len(s.Channels)) //nolint:gosec // bounded by what a Secret can hold
 		if r.changeable() && r.failure == nil {
 			out.Revision = s.Revision
 		}
@@ -114,8 +114,10 @@ func served(r *round, serves func(podView) bool) *verdict {
 			unreachable = &verdict{metav1.ConditionUnknown, v1alpha1.ReasonStatusUnreachable, fmt.Sprintf("Pod %s cannot be asked: %v", p.name, p.err)}
 		case serves(p):
 		case p.status.SettingsError != "":
-			return &verdict{metav1.ConditionFalse, v1alpha1.ReasonSettingsRejected,
-				fmt.Sprintf("Pod %s refused its settings and keeps serving the earlier ones: %s", p.name, p.status.SettingsError)}
+			return &verdict{
+				metav1.ConditionFalse, v1alpha1.ReasonSettingsRejected,
+				fmt.Sprintf("Pod %s refused its settings and keeps serving the earlier ones: %s", p.name, p.status.SettingsError),
+			}
 		default:
 			return &verdict{metav1.ConditionFalse, v1alpha1.ReasonPending, fmt.Sprintf("Pod %s does not serve the current settings yet", p.name)}
 		}

@@ -40,13 +40,13 @@ func (r *ChannelReconciler) setup(mgr ctrl.Manager) error {
 		Named("channel").
 		WithOptions(controller.Options{MaxConcurrentReconciles: channelWorkers}).
 		For(&v1alpha1.Channel{}).
-		Owns(&v1alpha1.Pusher{}, builder.WithPredicates(notStatus())).
 		Watches(&v1alpha1.Pusher{}, handler.EnqueueRequestsFromMapFunc(r.channelsOf), builder.WithPredicates(notStatus())).
 		WatchesRawSource(r.board.source()).
 		Complete(r)
 }
 
-// channelsOf finds the Channels that name a Pusher.
+// channelsOf finds the Channels that name a Pusher, and the one of its name,
+// whose own it is or whose place it takes.
 func (r *ChannelReconciler) channelsOf(ctx context.Context, pusher client.Object) []reconcile.Request {
 	list := &v1alpha1.ChannelList{}
 	err := r.List(ctx, list, client.InNamespace(pusher.GetNamespace()), client.MatchingFields{indexPusherRef: pusher.GetName()})
@@ -54,7 +54,8 @@ func (r *ChannelReconciler) channelsOf(ctx context.Context, pusher client.Object
 		logf.FromContext(ctx).Error(err, "Cannot list the Channels of a Pusher", "pusher", client.ObjectKeyFromObject(pusher))
 		return nil
 	}
-	out := make([]reconcile.Request, 0, len(list.Items))
+	out := make([]reconcile.Request, 0, len(list.Items)+1)
+	out = append(out, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(pusher)})
 	for i := range list.Items {
 		out = append(out, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&list.Items[i])})
 	}

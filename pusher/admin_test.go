@@ -55,9 +55,13 @@ func TestAdminWantsTheCredential(t *testing.T) {
 		path, token string
 		want        int
 	}{
-		{"/healthz", "", 200}, {"/readyz", "", 200},
-		{"/status", "", 401}, {"/status", "wrong", 401}, {"/status", "credential", 200},
-		{"/metrics", "", 401}, {"/metrics", "credential", 200},
+		{"/healthz", "", 200},
+		{"/readyz", "", 200},
+		{"/status", "", 401},
+		{"/status", "wrong", 401},
+		{"/status", "credential", 200},
+		{"/metrics", "", 401},
+		{"/metrics", "credential", 200},
 	} {
 		if got, body := get(t, srv, tc.path, tc.token); got != tc.want {
 			t.Errorf("%s with %q answers %d %s, want %d", tc.path, tc.token, got, body, tc.want)
@@ -198,8 +202,10 @@ func TestWatchFollowsAMountedVolume(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv, err := New(Config{ClientsAddr: "127.0.0.1:0", EventsAddr: "127.0.0.1:0", AdminAddr: "127.0.0.1:0",
-		Log: slog.New(slog.DiscardHandler)}, s)
+	srv, err := New(Config{
+		ClientsAddr: "127.0.0.1:0", EventsAddr: "127.0.0.1:0", AdminAddr: "127.0.0.1:0",
+		Log: slog.New(slog.DiscardHandler),
+	}, s)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,7 +20,7 @@ func connectionLimit() (int64, error) {
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &r); err != nil {
 		return 0, fmt.Errorf("pusher: getrlimit: %w", err)
 	}
-	n := int64(min(r.Cur, 1<<30)) - reservedFDs //nolint:gosec // bounded
+	n := int64(min(r.Cur, 1<<30)) - reservedFDs
 	if n < 1 {
 		return 0, errors.New("pusher: the limit of open files is too low: raise it above 512 (ulimit -n)")
 	}

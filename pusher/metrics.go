@@ -56,8 +56,10 @@ func (m *metrics) handler() http.Handler {
 
 // Describe names the metrics.
 func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{connectionsDesc, publishedDesc, deliveriesDesc, droppedDesc, bytesDesc,
-		closesDesc, lagDesc, longestDesc, latencyDesc, settingsDesc} {
+	for _, d := range []*prometheus.Desc{
+		connectionsDesc, publishedDesc, deliveriesDesc, droppedDesc, bytesDesc,
+		closesDesc, lagDesc, longestDesc, latencyDesc, settingsDesc,
+	} {
 		ch <- d
 	}
 }

@@ -75,8 +75,10 @@ func signed(t *testing.T, user string, lasts time.Duration, rooms ...string) str
 
 func serve(t *testing.T, channels ...settings.Channel) *Server {
 	t.Helper()
-	srv, err := New(Config{ClientsAddr: "127.0.0.1:0", EventsAddr: "127.0.0.1:0", AdminAddr: "127.0.0.1:0", Loops: 2,
-		Log: slog.New(slog.DiscardHandler)}, document(channels...))
+	srv, err := New(Config{
+		ClientsAddr: "127.0.0.1:0", EventsAddr: "127.0.0.1:0", AdminAddr: "127.0.0.1:0", Loops: 2,
+		Log: slog.New(slog.DiscardHandler),
+	}, document(channels...))
 	if err != nil {
 		t.Fatal(err)
 	}

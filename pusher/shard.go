@@ -155,13 +155,17 @@ func (sh *shard) join(s loop.Slot, rooms []string) (failures []plain.Failure) {
 	verifier := sh.server.current.Load().verifier
 	for _, room := range rooms {
 		if !verifier.MayJoin(ses.client, room) {
-			failures = append(failures, plain.Failure{Code: plain.CodeForbidden,
-				Message: "room " + room + " is not among the rooms of your token"})
+			failures = append(failures, plain.Failure{
+				Code:    plain.CodeForbidden,
+				Message: "room " + room + " is not among the rooms of your token",
+			})
 			continue
 		}
 		if err := sh.table.Join(uint32(s), room); err != nil {
-			return append(failures, plain.Failure{Code: plain.CodeTooMany,
-				Message: "a session is in at most 100 rooms: leave one first"})
+			return append(failures, plain.Failure{
+				Code:    plain.CodeTooMany,
+				Message: "a session is in at most 100 rooms: leave one first",
+			})
 		}
 	}
 	return failures

@@ -33,8 +33,10 @@ type scene struct {
 }
 
 func (s scene) input() Input {
-	return Input{Pusher: &s.Pusher, Channels: s.Channels, Secrets: lookup(s.Secrets...), Issuer: s.Issuer,
-		AdminTokenSHA256: strings.Repeat("ab", 32)}
+	return Input{
+		Pusher: &s.Pusher, Channels: s.Channels, Secrets: lookup(s.Secrets...), Issuer: s.Issuer,
+		AdminTokenSHA256: strings.Repeat("ab", 32),
+	}
 }
 
 func lookup(secrets ...corev1.Secret) Secrets {
@@ -140,8 +142,10 @@ func TestSecretRefusals(t *testing.T) {
 		"other value": {[]corev1.Secret{denied}, v1alpha1.ReasonSecretNotAllowed, "does not carry the label"},
 		"short":       {[]corev1.Secret{secret("key", "hunter2-hunter2")}, v1alpha1.ReasonSecretInvalid, "from 32 to 4096 bytes"},
 		"long":        {[]corev1.Secret{secret("key", strings.Repeat("hunter2", 700))}, v1alpha1.ReasonSecretInvalid, "from 32 to 4096 bytes"},
-		"no key": {[]corev1.Secret{{ObjectMeta: secret("key", "").ObjectMeta}},
-			v1alpha1.ReasonSecretInvalid, "has no key value"},
+		"no key": {
+			[]corev1.Secret{{ObjectMeta: secret("key", "").ObjectMeta}},
+			v1alpha1.ReasonSecretInvalid, "has no key value",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := manyChannels(2, "")

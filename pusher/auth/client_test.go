@@ -14,8 +14,10 @@ import (
 )
 
 func clientToken() claims {
-	return claims{"iss": "https://id.example.com", "aud": "shop-web", "sub": "u1",
-		"exp": now.Add(time.Hour).Unix(), "iat": now.Unix()}
+	return claims{
+		"iss": "https://id.example.com", "aud": "shop-web", "sub": "u1",
+		"exp": now.Add(time.Hour).Unix(), "iat": now.Unix(),
+	}
 }
 
 func TestClient(t *testing.T) {
@@ -185,8 +187,10 @@ func TestMayJoin(t *testing.T) {
 
 func FuzzClient(f *testing.F) {
 	good := sign(f, jose.HS256, hmacKey, clientToken())
-	for _, s := range []string{"", ".", "..", good, good + ".", "a.b.c", forge(`{"alg":"none"}`, clientToken(), ""),
-		forge(`{"alg":"HS256","crit":["x"]}`, clientToken(), "x"), sign(f, jose.RS256, keys.rsa, clientToken())} {
+	for _, s := range []string{
+		"", ".", "..", good, good + ".", "a.b.c", forge(`{"alg":"none"}`, clientToken(), ""),
+		forge(`{"alg":"HS256","crit":["x"]}`, clientToken(), "x"), sign(f, jose.RS256, keys.rsa, clientToken()),
+	} {
 		f.Add(s)
 	}
 	v := newVerifier(f, nil)

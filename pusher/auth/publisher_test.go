@@ -17,9 +17,11 @@ import (
 )
 
 func accountToken(namespace, name string) claims {
-	return claims{"iss": "https://cluster", "aud": []string{"push.klaxon.dev/shop/edge"},
+	return claims{
+		"iss": "https://cluster", "aud": []string{"push.klaxon.dev/shop/edge"},
 		"sub": "system:serviceaccount:" + namespace + ":" + name,
-		"iat": now.Unix(), "nbf": now.Unix(), "exp": now.Add(time.Hour).Unix()}
+		"iat": now.Unix(), "nbf": now.Unix(), "exp": now.Add(time.Hour).Unix(),
+	}
 }
 
 func key(kid string, k any) jose.JSONWebKey { return jose.JSONWebKey{KeyID: kid, Key: k} }

@@ -36,8 +36,10 @@ var keys = struct {
 	rsa, stranger *rsa.PrivateKey
 	ec            *ecdsa.PrivateKey
 	ed            ed25519.PrivateKey
-}{must(rsa.GenerateKey(rand.Reader, 2048)), must(rsa.GenerateKey(rand.Reader, 2048)),
-	must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader)), edKey()}
+}{
+	must(rsa.GenerateKey(rand.Reader, 2048)), must(rsa.GenerateKey(rand.Reader, 2048)),
+	must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader)), edKey(),
+}
 
 func must[T any](v T, err error) T {
 	if err != nil {
@@ -79,12 +81,18 @@ func testSettings() *settings.Settings {
 			ServiceAccounts: &settings.ServiceAccountIssuer{Issuer: "https://cluster", JWKS: jwks()},
 		},
 		Channels: []settings.Channel{
-			{Name: "news", Clients: settings.Clients{Anonymous: true, JWT: jwtIssuers, AllowedOrigins: []string{"*"}},
-				Publishers: settings.Publishers{AnyInNamespace: "shop", TokenSHA256: []string{sha("x"), sha(static), sha("y")}}},
-			{Name: "orders", Clients: settings.Clients{JWT: jwtIssuers, AllowedOrigins: []string{
-				"https://shop.example.com", "https://*.example.org", "http://dev.example.com:3000", "https://*.port.example.com:8443"}},
+			{
+				Name: "news", Clients: settings.Clients{Anonymous: true, JWT: jwtIssuers, AllowedOrigins: []string{"*"}},
+				Publishers: settings.Publishers{AnyInNamespace: "shop", TokenSHA256: []string{sha("x"), sha(static), sha("y")}},
+			},
+			{
+				Name: "orders", Clients: settings.Clients{JWT: jwtIssuers, AllowedOrigins: []string{
+					"https://shop.example.com", "https://*.example.org", "http://dev.example.com:3000", "https://*.port.example.com:8443",
+				}},
 				Publishers: settings.Publishers{ServiceAccounts: []settings.ServiceAccount{
-					{Namespace: "shop", Name: "checkout"}, {Namespace: "billing", Name: "invoices"}}}},
+					{Namespace: "shop", Name: "checkout"}, {Namespace: "billing", Name: "invoices"},
+				}},
+			},
 			{Name: "plain"},
 		},
 	}

@@ -66,8 +66,10 @@ type answer struct {
 }
 
 func (h *Handler) stream(w http.ResponseWriter, r *http.Request, req *request) {
-	s := &stream{h: h, req: req, w: w, r: r, ctl: http.NewResponseController(w),
-		in: bufio.NewReaderSize(r.Body, streamBuffer), checked: h.clock(), buf: pool.Get().(*buffers)}
+	s := &stream{
+		h: h, req: req, w: w, r: r, ctl: http.NewResponseController(w),
+		in: bufio.NewReaderSize(r.Body, streamBuffer), checked: h.clock(), buf: pool.Get().(*buffers),
+	}
 	defer s.buf.release()
 	// Where it is not supported, as in HTTP/2, reading while writing just works.
 	_ = s.ctl.EnableFullDuplex()

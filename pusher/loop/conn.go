@@ -74,7 +74,7 @@ func (l *Loop) newSlot() (Slot, *conn) {
 		base := Slot(len(l.pages) * pageSize) //nolint:gosec // bounded by descriptors
 		l.pages = append(l.pages, new([pageSize]conn))
 		for i := pageSize - 1; i >= 0; i-- {
-			l.freeSlots = append(l.freeSlots, base+Slot(i)) //nolint:gosec // below pageSize
+			l.freeSlots = append(l.freeSlots, base+Slot(i))
 		}
 	}
 	s := l.freeSlots[len(l.freeSlots)-1]

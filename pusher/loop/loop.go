@@ -139,7 +139,7 @@ func (l *Loop) SetConfig(c Config) { l.config = c }
 // oldest events are dropped or the connection is closed when there are more.
 func (l *Loop) SetBuffer(s Slot, limit int64, p settings.SlowClientPolicy) {
 	c := l.at(s)
-	c.limit = uint32(min(max(limit, 0), 1<<30)) //nolint:gosec // bounded
+	c.limit = uint32(min(max(limit, 0), 1<<30))
 	c.dropOldest = p == settings.DropOldest
 }
 
@@ -296,7 +296,7 @@ func (l *Loop) shutdown() {
 	}
 	for p := range l.pages {
 		for i := range l.pages[p] {
-			s := Slot(p*pageSize + i) //nolint:gosec // bounded by descriptors
+			s := Slot(p*pageSize + i)
 			l.drop(s, l.at(s))
 		}
 	}

@@ -5,6 +5,7 @@ package loop
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"net"
 	"strings"
@@ -140,7 +141,7 @@ func expectClose(t *testing.T, c net.Conn, want wire.CloseCode) {
 
 func expectEOF(t *testing.T, c net.Conn) {
 	t.Helper()
-	if n, err := c.Read(make([]byte, 1)); err != io.EOF {
+	if n, err := c.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 		t.Fatalf("got %d bytes, error %v; want the end of the connection", n, err)
 	}
 }

@@ -42,9 +42,9 @@ func (l *Loop) schedule(s Slot, c *conn, due tick) {
 		return
 	}
 	w := &l.wheel
-	pos := uint16(max(due, w.now+1) % wheelSize) //nolint:gosec // below wheelSize
+	pos := uint16(max(due, w.now+1) % wheelSize)
 	if due > w.now+wheelSize-1 {
-		pos = uint16((w.now + wheelSize - 1) % wheelSize) //nolint:gosec // below wheelSize
+		pos = uint16((w.now + wheelSize - 1) % wheelSize)
 	}
 	c.wheelPos, c.wheelPrev, c.wheelNext = pos, noSlot, w.heads[pos]
 	if c.wheelNext != noSlot {

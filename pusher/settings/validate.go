@@ -37,7 +37,7 @@ func (p problems) at(format string, args ...any) problems {
 	return problems{path: p.path + fmt.Sprintf(format, args...), errs: p.errs}
 }
 
-func (p problems) check(ok bool, format string, args ...any) {
+func (p problems) check(ok bool, format string, args ...any) { //nolint:revive // ok is what is checked, not a switch
 	if !ok {
 		*p.errs = append(*p.errs, fmt.Errorf("%s: %s", p.path, fmt.Sprintf(format, args...)))
 	}

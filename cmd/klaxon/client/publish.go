@@ -63,7 +63,7 @@ func (p Publisher) Publish(ctx context.Context, ev Event, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	defer resp.Body.Close() //nolint:errcheck // it was read
+	defer resp.Body.Close()
 	if _, err := io.Copy(out, resp.Body); err != nil {
 		return fmt.Errorf("read the answer: %w", err)
 	}
@@ -78,7 +78,7 @@ func (p Publisher) Stream(ctx context.Context, in io.Reader, out io.Writer) erro
 	if err != nil {
 		return err
 	}
-	defer resp.Body.Close() //nolint:errcheck // it was read
+	defer resp.Body.Close()
 	answers := bufio.NewReader(resp.Body)
 	var last *Problem
 	refused := 0
@@ -128,7 +128,7 @@ func (p Publisher) post(ctx context.Context, mediaType string, body io.Reader) (
 
 // problemOf reads what a refusal says, and closes it.
 func problemOf(resp *http.Response) error {
-	defer resp.Body.Close() //nolint:errcheck // it was read
+	defer resp.Body.Close()
 	problem := &Problem{}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
 	if err != nil || json.Unmarshal(body, problem) != nil || problem.Detail == "" {

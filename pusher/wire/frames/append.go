@@ -19,11 +19,11 @@ func AppendHead(dst []byte, op Op, n int) []byte {
 	b0 := 0x80 | byte(op)
 	switch {
 	case n <= 125:
-		return append(dst, b0, byte(n))
+		return append(dst, b0, byte(n)) //nolint:gosec // checked above
 	case n <= 0xffff:
-		return binary.BigEndian.AppendUint16(append(dst, b0, 126), uint16(n)) //nolint:gosec // checked above
+		return binary.BigEndian.AppendUint16(append(dst, b0, 126), uint16(n))
 	default:
-		return binary.BigEndian.AppendUint64(append(dst, b0, 127), uint64(n)) //nolint:gosec // lengths are not negative
+		return binary.BigEndian.AppendUint64(append(dst, b0, 127), uint64(n))
 	}
 }
 

@@ -85,11 +85,15 @@ func TestTranscripts(t *testing.T) {
 		"long ping":                 {[]byte{0x89, 0xfe, 0, 126}, "error websocket: control frame fragmented or over 125 bytes (close 1002)\n"},
 		"highest bit of the length": {[]byte{0x81, 0xff, 0x80, 0, 0, 0, 0, 0, 0, 0}, "error websocket: length has its highest bit set (close 1002)\n"},
 		"continuation of nothing":   {client(ws.OpContinuation, true, nil), "error websocket: continuation without a message (close 1002)\n"},
-		"message within a message": {append(client(ws.OpText, false, nil), client(ws.OpText, true, nil)...),
-			"error websocket: message begun within another (close 1002)\n"},
+		"message within a message": {
+			append(client(ws.OpText, false, nil), client(ws.OpText, true, nil)...),
+			"error websocket: message begun within another (close 1002)\n",
+		},
 		"too big by its header alone": {[]byte{0x81, 0xff, 0, 0, 0, 1, 0, 0, 0, 0}, "error websocket: message over 1000 bytes (close 1009)\n"},
-		"too big in fragments": {append(client(ws.OpText, false, make([]byte, 600)), client(ws.OpContinuation, false, make([]byte, 600))...),
-			"error websocket: message over 1000 bytes (close 1009)\n"},
+		"too big in fragments": {
+			append(client(ws.OpText, false, make([]byte, 600)), client(ws.OpContinuation, false, make([]byte, 600))...),
+			"error websocket: message over 1000 bytes (close 1009)\n",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, chunk := range []int{1, 2, 3, 7, len(tc.stream)} {

@@ -63,22 +63,36 @@ func TestTranscript(t *testing.T) {
 		frame []byte
 		want  string
 	}{
-		"welcome": {EncodeWelcome(Welcome{Session: "S", Channel: "orders", Rooms: []string{}, Offset: pos.String(), Heartbeat: 25000}),
-			`{"type":"welcome","session":"S","channel":"orders","rooms":[],"offset":"k3x9f2.41","heartbeat":25000}`},
-		"event": {EncodeEvent(&wire.Event{ID: "1", Name: "created", Data: json.RawMessage(`{"a":[1,null]}`)}, pos),
-			`{"type":"event","event":"created","id":"1","offset":"k3x9f2.41","data":{"a":[1,null]}}`},
-		"event with odd names": {EncodeEvent(&wire.Event{ID: "\"\\", Name: "ä\n", Data: json.RawMessage(`1`)}, pos),
-			`{"type":"event","event":"ä\n","id":"\"\\","offset":"k3x9f2.41","data":1}`},
-		"binary event": {EncodeEvent(&wire.Event{ID: "1", Name: "b", Binary: []byte{0, 255}}, pos),
-			`{"type":"event","event":"b","id":"1","offset":"k3x9f2.41","dataBase64":"AP8="}`},
-		"empty binary event": {EncodeEvent(&wire.Event{ID: "1", Name: "b", Binary: []byte{}}, pos),
-			`{"type":"event","event":"b","id":"1","offset":"k3x9f2.41","dataBase64":""}`},
-		"joined": {EncodeAnswer(Answer{Type: "joined", Ref: json.RawMessage(`7`), Rooms: []string{"a"}, Offset: "e.1"}),
-			`{"type":"joined","ref":7,"rooms":["a"],"offset":"e.1"}`},
+		"welcome": {
+			EncodeWelcome(Welcome{Session: "S", Channel: "orders", Rooms: []string{}, Offset: pos.String(), Heartbeat: 25000}),
+			`{"type":"welcome","session":"S","channel":"orders","rooms":[],"offset":"k3x9f2.41","heartbeat":25000}`,
+		},
+		"event": {
+			EncodeEvent(&wire.Event{ID: "1", Name: "created", Data: json.RawMessage(`{"a":[1,null]}`)}, pos),
+			`{"type":"event","event":"created","id":"1","offset":"k3x9f2.41","data":{"a":[1,null]}}`,
+		},
+		"event with odd names": {
+			EncodeEvent(&wire.Event{ID: "\"\\", Name: "ä\n", Data: json.RawMessage(`1`)}, pos),
+			`{"type":"event","event":"ä\n","id":"\"\\","offset":"k3x9f2.41","data":1}`,
+		},
+		"binary event": {
+			EncodeEvent(&wire.Event{ID: "1", Name: "b", Binary: []byte{0, 255}}, pos),
+			`{"type":"event","event":"b","id":"1","offset":"k3x9f2.41","dataBase64":"AP8="}`,
+		},
+		"empty binary event": {
+			EncodeEvent(&wire.Event{ID: "1", Name: "b", Binary: []byte{}}, pos),
+			`{"type":"event","event":"b","id":"1","offset":"k3x9f2.41","dataBase64":""}`,
+		},
+		"joined": {
+			EncodeAnswer(Answer{Type: "joined", Ref: json.RawMessage(`7`), Rooms: []string{"a"}, Offset: "e.1"}),
+			`{"type":"joined","ref":7,"rooms":["a"],"offset":"e.1"}`,
+		},
 		"error": {EncodeFailure(Failure{Code: CodeForbidden, Message: "no"}), `{"type":"error","code":"forbidden","message":"no"}`},
 		"gap":   {EncodeGap(3), `{"type":"gap","dropped":3}`},
-		"goodbye": {EncodeGoodbye(1500 * time.Millisecond),
-			`{"type":"reconnect","after":1500,"recovered":false}`},
+		"goodbye": {
+			EncodeGoodbye(1500 * time.Millisecond),
+			`{"type":"reconnect","after":1500,"recovered":false}`,
+		},
 	} {
 		if got := payload(t, tc.frame); got != tc.want {
 			t.Errorf("%s:\n got %s\nwant %s", name, got, tc.want)
