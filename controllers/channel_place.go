@@ -5,14 +5,13 @@ package controllers
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
+	metav1ac "k8s.io/client-go/applyconfigurations/meta/v1"
 
 	"github.com/klaxon-dev/klaxon/api/v1alpha1"
 	"github.com/klaxon-dev/klaxon/controllers/compile"
@@ -41,11 +40,7 @@ func (r *ChannelReconciler) join(ctx context.Context, ch *v1alpha1.Channel) (pla
 // own makes the Channel's own Pusher what spec.pusher says.
 func (r *ChannelReconciler) own(ctx context.Context, ch *v1alpha1.Channel) (place, error) {
 	out := place{pusher: ch.Name}
-	obj, err := ownedPusher(ch)
-	if err != nil {
-		return out, err
-	}
-	err = r.applier.apply(ctx, ch, obj)
+	err := r.applier.apply(ctx, ch, ownedPusher(ch))
 	var held *heldError
 	switch {
 	case err == nil:
@@ -64,44 +59,36 @@ func (r *ChannelReconciler) own(ctx context.Context, ch *v1alpha1.Channel) (plac
 	return out, err
 }
 
-// pusherObject is a Pusher to apply.
-type pusherObject struct{ *unstructured.Unstructured }
+// pusherObject is the apply configuration of a Pusher.
+type pusherObject struct {
+	metav1ac.TypeMetaApplyConfiguration    `json:",inline"`
+	*metav1ac.ObjectMetaApplyConfiguration `json:"metadata,omitempty"`
+	Spec                                   v1alpha1.PusherSpec `json:"spec"`
+}
 
 // IsApplyConfiguration marks the type as one.
-func (pusherObject) IsApplyConfiguration() {}
-
-// The getters of render.Object.
-func (o pusherObject) GetKind() *string       { return new(o.Unstructured.GetKind()) }
-func (o pusherObject) GetAPIVersion() *string { return new(o.Unstructured.GetAPIVersion()) }
-func (o pusherObject) GetName() *string       { return new(o.Unstructured.GetName()) }
-func (o pusherObject) GetNamespace() *string  { return new(o.Unstructured.GetNamespace()) }
+func (*pusherObject) IsApplyConfiguration() {}
 
 // ownedPusher is the Pusher of a Channel, with the Channel's spec.pusher.
-func ownedPusher(ch *v1alpha1.Channel) (render.Object, error) {
-	spec := v1alpha1.PusherSpec{}
+func ownedPusher(ch *v1alpha1.Channel) *pusherObject {
+	out := &pusherObject{ObjectMetaApplyConfiguration: metav1ac.ObjectMeta().
+		WithNamespace(ch.Namespace).
+		WithName(ch.Name).
+		WithLabels(render.Labels(ch.Name)).
+		WithOwnerReferences(metav1ac.OwnerReference().
+			WithAPIVersion(v1alpha1.GroupVersion.String()).
+			WithKind("Channel").
+			WithName(ch.Name).
+			WithUID(ch.UID).
+			WithController(true))}
+	out.WithAPIVersion(v1alpha1.GroupVersion.String()).WithKind("Pusher")
 	if ch.Spec.Pusher != nil {
-		spec = *ch.Spec.Pusher
+		out.Spec = *ch.Spec.Pusher
 	}
-	if spec.Replicas == nil {
-		spec.Replicas = new(int32(1))
+	if out.Spec.Replicas == nil {
+		out.Spec.Replicas = new(int32(1))
 	}
-	raw, err := json.Marshal(spec)
-	if err != nil {
-		return nil, fmt.Errorf("marshal spec.pusher: %w", err)
-	}
-	fields := map[string]any{}
-	if err := json.Unmarshal(raw, &fields); err != nil {
-		return nil, fmt.Errorf("unmarshal spec.pusher: %w", err)
-	}
-	u := &unstructured.Unstructured{Object: map[string]any{"spec": fields}}
-	u.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("Pusher"))
-	u.SetNamespace(ch.Namespace)
-	u.SetName(ch.Name)
-	u.SetLabels(render.Labels(ch.Name))
-	if err := unstructured.SetNestedSlice(u.Object, []any{map[string]any{
-		"apiVersion": v1alpha1.GroupVersion.String(), "kind": "Channel", "name": ch.Name, "uid": string(ch.UID), "controller": true,
-	}}, "metadata", "ownerReferences"); err != nil {
-		return nil, fmt.Errorf("set owner of Pusher %s: %w", ch.Name, err)
-	}
-	return pusherObject{u}, nil
+	return out
 }
+
+var _ render.Object = (*pusherObject)(nil)
