@@ -266,8 +266,8 @@ func TestNotes(t *testing.T) {
 			t.Fatal("no NOTES")
 		}
 		_, channel, _ := strings.Cut(notes, "<<EOF\n")
-		channel, _, _ = strings.Cut(channel, "  EOF\n")
-		if us := parse(t, strings.ReplaceAll(channel, "\n  ", "\n")[2:]); len(us) != 1 || us[0].GetKind() != "Channel" {
+		channel, _, _ = strings.Cut(channel, "\nEOF\n") // at the start of a line, so that it can be pasted
+		if us := parse(t, channel); len(us) != 1 || us[0].GetKind() != "Channel" {
 			t.Errorf("the NOTES show no Channel:\n%s", notes)
 		}
 		if want := "-n shop "; len(in.set) > 0 && !strings.Contains(notes, want) {

@@ -7,6 +7,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -96,6 +97,7 @@ func TestAPIServer(t *testing.T) {
 	t.Run("PodSecurity", func(t *testing.T) { testPodSecurity(t, admin) })
 	t.Run("PodPolicy", func(t *testing.T) { testPodPolicy(t, config, admin) })
 	t.Run("AggregatedRoles", func(t *testing.T) { testAggregatedRoles(t, config, admin) })
+	t.Run("Tenant", func(t *testing.T) { testTenant(t, config, admin) })
 }
 
 // testPodSecurity: the operator's pod is taken by a namespace that enforces the
@@ -198,11 +200,7 @@ func as(config *rest.Config, user string, groups ...string) *rest.Config {
 // testAggregatedRoles: the built-in roles carry the rights on our resources.
 func testAggregatedRoles(t *testing.T, config *rest.Config, admin client.Client) {
 	for _, role := range []string{"view", "edit", "admin"} {
-		u := parse(t, `{"apiVersion":"rbac.authorization.k8s.io/v1","kind":"RoleBinding",
-			"metadata":{"name":"`+role+`","namespace":"default"},
-			"roleRef":{"apiGroup":"rbac.authorization.k8s.io","kind":"ClusterRole","name":"`+role+`"},
-			"subjects":[{"kind":"User","apiGroup":"rbac.authorization.k8s.io","name":"`+role+`er"}]}`)
-		apply(t, admin, u)
+		bindRole(t, admin, "default", role, role+"er")
 	}
 	// kube-controller-manager aggregates roles; it is not here, so do its part.
 	aggregate(t, admin)
@@ -216,6 +214,7 @@ func testAggregatedRoles(t *testing.T, config *rest.Config, admin client.Client)
 		{"editer", "create", "channels", true},
 		{"adminer", "create", "pushers", true},
 		{"adminer", "delete", "channels", true},
+		{"adminer", "patch", "channels/status", true},
 		{"viewer", "create", "channels", false},
 		{"editer", "create", "pushers", false},
 		{"adminer", "update", "channels/status", false},
@@ -233,6 +232,30 @@ func testAggregatedRoles(t *testing.T, config *rest.Config, admin client.Client)
 			}
 		})
 	}
+}
+
+// testTenant: who is admin of two namespaces, and nothing else, can install an
+// operator there. Runs after testAggregatedRoles.
+func testTenant(t *testing.T, config *rest.Config, admin client.Client) {
+	for _, ns := range []string{"team-c", "shop-c"} {
+		makeNamespaces(t, admin, ns)
+		bindRole(t, admin, ns, "admin", "tenant")
+	}
+	c := clientFor(t, as(config, "tenant"))
+	all := objects(t, tenant("klaxon", "team-c", "shop-c"))
+	slices.SortStableFunc(all, func(a, b *unstructured.Unstructured) int { // roles before their bindings, as Helm does
+		return strings.Compare(a.GetKind(), b.GetKind())
+	})
+	apply(t, c, all)
+}
+
+// bindRole gives a user a ClusterRole in a namespace.
+func bindRole(t *testing.T, c client.Client, ns, role, user string) {
+	t.Helper()
+	apply(t, c, parse(t, `{"apiVersion":"rbac.authorization.k8s.io/v1","kind":"RoleBinding",
+		"metadata":{"name":"`+role+`","namespace":"`+ns+`"},
+		"roleRef":{"apiGroup":"rbac.authorization.k8s.io","kind":"ClusterRole","name":"`+role+`"},
+		"subjects":[{"kind":"User","apiGroup":"rbac.authorization.k8s.io","name":"`+user+`"}]}`))
 }
 
 // aggregate fills the built-in roles from those labelled for them, as
