@@ -37,7 +37,7 @@ type fakeNode struct {
 
 // fakePod is a push server.
 type fakePod struct {
-	pod         *corev1.Pod
+	key         client.ObjectKey
 	pusher      string
 	nudge       string // the last that was seen
 	served      *settings.Settings
@@ -85,7 +85,7 @@ func (n *fakeNode) start(ctx context.Context, d *appsv1.Deployment, pusher strin
 	}
 	pod.Spec.ServiceAccountName = "" // no admission adds it, none is needed
 	Expect(api.Create(ctx, pod)).To(Succeed())
-	p := &fakePod{pod: pod, pusher: pusher, served: mounted(ctx, d.Namespace, pusher)}
+	p := &fakePod{key: client.ObjectKeyFromObject(pod), pusher: pusher, served: mounted(ctx, d.Namespace, pusher)}
 	n.mu.Lock()
 	n.next++
 	ip := fmt.Sprintf("10.0.%d.%d", n.next/250, n.next%250+1)
@@ -102,11 +102,12 @@ func (n *fakeNode) start(ctx context.Context, d *appsv1.Deployment, pusher strin
 func (n *fakeNode) ready(ctx context.Context, p *fakePod, status corev1.ConditionStatus) {
 	GinkgoHelper()
 	Eventually(func() error {
-		if err := api.Get(ctx, client.ObjectKeyFromObject(p.pod), p.pod); err != nil {
+		pod := &corev1.Pod{}
+		if err := api.Get(ctx, p.key, pod); err != nil {
 			return err
 		}
-		p.pod.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: status}}
-		return api.Status().Update(ctx, p.pod)
+		pod.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: status}}
+		return api.Status().Update(ctx, pod)
 	}).Should(Succeed())
 }
 
@@ -151,7 +152,7 @@ func (n *fakeNode) PodStatus(ctx context.Context, ip, token string) (*settings.S
 // look reads the settings again if the pod was nudged.
 func (p *fakePod) look(ctx context.Context) error {
 	pod := &corev1.Pod{}
-	if err := api.Get(ctx, client.ObjectKeyFromObject(p.pod), pod); err != nil {
+	if err := api.Get(ctx, p.key, pod); err != nil {
 		return err
 	}
 	nudge := pod.Annotations[v1alpha1.AnnotationNudge]

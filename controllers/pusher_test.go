@@ -193,7 +193,7 @@ var _ = Describe("What pods say", func() {
 		node.tell(pods[1], func(p *fakePod) { p.failure = errors.New("no answer in time") })
 		says(ctx, ch, is("Accepted", "Accepted"), unknown("Applied", "StatusUnreachable"), is("Ready", "Ready"))
 		says(ctx, p, unknown("Applied", "StatusUnreachable"), is("Ready", "Ready"))
-		Expect(message(ch, "Applied")).To(Equal("Pod " + pods[1].pod.Name + " cannot be asked: no answer in time"))
+		Expect(message(ch, "Applied")).To(Equal("Pod " + pods[1].key.Name + " cannot be asked: no answer in time"))
 		node.tell(pods[1], func(p *fakePod) { p.failure = nil })
 		says(ctx, ch, served...)
 
@@ -226,7 +226,7 @@ var _ = Describe("What pods say", func() {
 		start := asked()
 		Consistently(asked).Should(BeNumerically("<=", start+5)) // 2s at one round a second, with a margin
 		pod := &corev1.Pod{}
-		Expect(api.Get(ctx, client.ObjectKeyFromObject(pods[0].pod), pod)).To(Succeed())
+		Expect(api.Get(ctx, pods[0].key, pod)).To(Succeed())
 		Expect(pod.Annotations).NotTo(HaveKey(v1alpha1.AnnotationNudge))
 	})
 

@@ -5,6 +5,7 @@ package controllers_test
 
 import (
 	"context"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
@@ -61,7 +63,8 @@ var _ = BeforeSuite(func() {
 	Expect(err).NotTo(HaveOccurred())
 	node, keys = newFakeNode(), newFakeKeys()
 
-	mgr, err := ctrl.NewManager(server.Config, ctrl.Options{
+	operator := asOperator()
+	mgr, err := ctrl.NewManager(operator, ctrl.Options{
 		Scheme: scheme, Cache: controllers.CacheOptions(nil), Metrics: metricsserver.Options{BindAddress: "0"},
 	})
 	Expect(err).NotTo(HaveOccurred())
@@ -74,6 +77,37 @@ var _ = BeforeSuite(func() {
 	DeferCleanup(func() {
 		stop()
 		Eventually(ended).Should(Receive(BeNil()))
+	})
+})
+
+// asOperator is who the operator is in a cluster: a user with the rights of the
+// generated role and no others.
+func asOperator() *rest.Config {
+	GinkgoHelper()
+	root, err := apiserver.Root()
+	Expect(err).NotTo(HaveOccurred())
+	for _, args := range [][]string{
+		{"apply", "-f", filepath.Join(root, "config", "rbac", "role.yaml")},
+		{"create", "clusterrolebinding", "operator", "--clusterrole=klaxon-operator", "--user=operator"},
+	} {
+		_, err := server.Kubectl(args...)
+		Expect(err).NotTo(HaveOccurred())
+	}
+	config, err := server.User("operator")
+	Expect(err).NotTo(HaveOccurred())
+	return config
+}
+
+var _ = Describe("The cluster's ServiceAccount keys", func() {
+	It("can be read with the operator's rights", func(ctx SpecContext) {
+		config, err := server.User("operator")
+		Expect(err).NotTo(HaveOccurred())
+		source, err := controllers.NewKeySource(config)
+		Expect(err).NotTo(HaveOccurred())
+		issuer, err := source.ServiceAccountIssuer(ctx)
+		Expect(err).NotTo(HaveOccurred())
+		Expect(issuer.Issuer).To(HavePrefix("https://"))
+		Expect(string(issuer.JWKS)).To(MatchRegexp(`^{"keys":\[{.*"kid":`))
 	})
 })
 

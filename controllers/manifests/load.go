@@ -198,14 +198,18 @@ func (r *reading) add(kind string, obj map[string]any) error {
 	convert := runtime.DefaultUnstructuredConverter.FromUnstructured
 	if kind == "Pusher" {
 		var p v1alpha1.Pusher
-		err := convert(obj, &p)
+		if err := convert(obj, &p); err != nil {
+			return err
+		}
 		r.set.Pushers = append(r.set.Pushers, p)
-		return err
+		return nil
 	}
 	var c v1alpha1.Channel
-	err := convert(obj, &c)
+	if err := convert(obj, &c); err != nil {
+		return err
+	}
 	r.set.Channels = append(r.set.Channels, c)
-	return err
+	return nil
 }
 
 func (r *reading) secret(label string, obj map[string]any) {

@@ -53,6 +53,18 @@ func Start() (*Server, error) {
 // Stop ends the API server and its store.
 func (s *Server) Stop() error { return s.env.Stop() }
 
+// User returns the config of a user who may do nothing but what bindings allow,
+// as a ServiceAccount does.
+func (s *Server) User(name string) (*rest.Config, error) {
+	user, err := s.env.AddUser(envtest.User{Name: name, Groups: []string{"system:serviceaccounts"}}, nil)
+	if err != nil {
+		return nil, fmt.Errorf("add user %s: %w", name, err)
+	}
+	config := user.Config()
+	config.QPS = -1
+	return config, nil
+}
+
 // Kubectl runs kubectl as the administrator and returns what it prints.
 func (s *Server) Kubectl(args ...string) (string, error) {
 	config, err := os.CreateTemp("", "kubeconfig-*")
