@@ -64,7 +64,7 @@ func (srv *Server) serveWebSocket(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	if srv.draining.Load() || !srv.reserve() {
+	if srv.draining.Load() || srv.connections() >= srv.maxConns {
 		w.Header().Set("Retry-After", "5")
 		problem(w, http.StatusServiceUnavailable, "this push server takes no more connections now")
 		return
@@ -72,7 +72,7 @@ func (srv *Server) serveWebSocket(w http.ResponseWriter, r *http.Request) {
 	h := srv.admit(snap, name, token(r))
 	h.rooms, h.remote = rooms, r.RemoteAddr
 	if !srv.handOver(w, r, h) {
-		srv.release(h)
+		h.release()
 	}
 }
 
@@ -88,21 +88,15 @@ func checkRooms(rooms []string) error {
 	return nil
 }
 
-// reserve takes one of the process's places for connections, if there is one left.
-func (srv *Server) reserve() bool {
-	if srv.admitted.Add(1) <= srv.maxConns {
-		return true
-	}
-	srv.admitted.Add(-1)
-	return false
-}
-
 // admit decides whether a client may have a session, and counts it if so.
 func (srv *Server) admit(snap *snapshot, name, token string) *hello {
 	client, err := snap.verifier.Client(name, token)
 	var refused *auth.Error
 	if errors.As(err, &refused) {
 		return &hello{refusal: refusal{closeCode(refused.Code()), refused.Error()}}
+	}
+	if err != nil {
+		return &hello{refusal: refusal{wire.CloseUnauthorized, wire.CloseUnauthorized.Reason()}}
 	}
 	ch := snap.channels[name]
 	if ch.counters.connections.Add(1) > ch.Limits.Connections {
@@ -112,9 +106,8 @@ func (srv *Server) admit(snap *snapshot, name, token string) *hello {
 	return &hello{channel: ch, client: client}
 }
 
-// release undoes reserve and admit for a connection that no loop has taken.
-func (srv *Server) release(h *hello) {
-	srv.admitted.Add(-1)
+// release undoes admit for a connection that no loop has taken.
+func (h *hello) release() {
 	if h.channel != nil {
 		h.channel.counters.connections.Add(-1)
 	}
@@ -133,7 +126,7 @@ func closeCode(code string) wire.CloseCode {
 // token finds the client's token: in the Authorization header, in a pseudo
 // subprotocol, or in the query.
 func token(r *http.Request) string {
-	if t, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); ok {
+	if scheme, t, ok := strings.Cut(r.Header.Get("Authorization"), " "); ok && strings.EqualFold(scheme, "Bearer") {
 		return strings.TrimSpace(t)
 	}
 	for _, h := range r.Header.Values("Sec-Websocket-Protocol") {
@@ -149,7 +142,7 @@ func token(r *http.Request) string {
 // handOver completes the handshake and gives the socket to the loop with the
 // fewest connections. It reports whether a loop has taken it.
 func (srv *Server) handOver(w http.ResponseWriter, r *http.Request, h *hello) bool {
-	up := ws.HTTPUpgrader{Protocol: func(p string) bool { return p == plain.Subprotocol }}
+	up := ws.HTTPUpgrader{Timeout: handshakeTimeout, Protocol: func(p string) bool { return p == plain.Subprotocol }}
 	conn, rw, _, err := up.Upgrade(r, w)
 	if err != nil {
 		// It has answered the request, where it could.

@@ -49,8 +49,7 @@ type Server struct {
 	current       atomic.Pointer[snapshot]
 	settingsError atomic.Pointer[string]
 	draining      atomic.Bool
-	admitted      atomic.Int64 // connections admitted and not gone yet
-	failed        chan error   // a listener that ended on its own
+	failed        chan error // a listener that ended on its own
 
 	// Guarded by reloading.
 	reloading sync.Mutex
@@ -123,11 +122,12 @@ func loopConfig(s *settings.Settings) loop.Config {
 func (srv *Server) listen() error {
 	l := &srv.listeners
 	l.clientsHTTP = &http.Server{
-		Handler:           srv.clientsHandler(),
-		ReadHeaderTimeout: 10 * time.Second,
-		IdleTimeout:       60 * time.Second,
-		MaxHeaderBytes:    32 << 10, // a token of 16 KiB and then some
-		ErrorLog:          slog.NewLogLogger(srv.log.Handler(), slog.LevelDebug),
+		Handler:        srv.clientsHandler(),
+		ReadTimeout:    handshakeTimeout,
+		WriteTimeout:   handshakeTimeout,
+		IdleTimeout:    handshakeTimeout,
+		MaxHeaderBytes: 32 << 10, // a token of 16 KiB and then some
+		ErrorLog:       slog.NewLogLogger(srv.log.Handler(), slog.LevelWarn),
 	}
 	l.eventsHTTP = events.NewServer(srv.refuseWhileDraining(events.New(srv.publishing())))
 	l.adminHTTP = &http.Server{
@@ -146,8 +146,10 @@ func (srv *Server) listen() error {
 		{"events", srv.config.EventsAddr, &l.events},
 		{"admin", srv.config.AdminAddr, &l.admin},
 	} {
-		// The heartbeat looks after connections; keep-alive probes would be double.
-		lc := net.ListenConfig{KeepAlive: -1}
+		var lc net.ListenConfig
+		if each.to == &l.clients {
+			lc.KeepAlive = -1 // the heartbeat looks after clients; probes would be double
+		}
 		ln, err := lc.Listen(context.Background(), "tcp", each.addr)
 		if err != nil {
 			l.close()
@@ -155,6 +157,8 @@ func (srv *Server) listen() error {
 		}
 		*each.to = ln
 	}
+	limited := limitHandshakes(l.clients)
+	l.clients, l.clientsHTTP.ConnState = limited, limited.done
 	return nil
 }
 

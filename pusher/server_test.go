@@ -22,6 +22,7 @@ import (
 	"github.com/go-jose/go-jose/v4/jwt"
 	"github.com/gobwas/ws"
 
+	"github.com/klaxon-dev/klaxon/pusher/loop"
 	"github.com/klaxon-dev/klaxon/pusher/settings"
 	"github.com/klaxon-dev/klaxon/pusher/wire"
 )
@@ -411,4 +412,117 @@ func TestSessionsCanBeListedAndEnded(t *testing.T) {
 		}
 	}
 	ann.closed(wire.CloseByPublisher)
+}
+
+// TestAHandshakeThatStraddlesAReload hands a connection to a loop with what was
+// decided by settings that are not served any more.
+func TestAHandshakeThatStraddlesAReload(t *testing.T) {
+	srv := serve(t, open("orders"), open("gone"))
+	stale := srv.current.Load()
+	if err := srv.Reload(document(guarded("orders"))); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]wire.CloseCode{"orders": wire.CloseTryLater, "gone": wire.CloseChannelGone} {
+		ours, theirs := socketPair(t)
+		h := srv.admit(stale, name, "")
+		if h.channel == nil {
+			t.Fatalf("%s: the old settings refuse: %+v", name, h.refusal)
+		}
+		fd, err := loop.Detach(theirs)
+		if err != nil || !srv.shards[0].loop.Adopt(fd, nil, h) {
+			t.Fatal("the loop did not take the connection", err)
+		}
+		(&client{t: t, conn: ours, r: ours}).closed(want)
+		if n := h.channel.counters.connections.Load(); n != 0 {
+			t.Errorf("%s: %d connections are counted", name, n)
+		}
+	}
+}
+
+func socketPair(t *testing.T) (ours, theirs net.Conn) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = ln.Close() }()
+	if ours, err = net.Dial("tcp", ln.Addr().String()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = ours.Close() })
+	if theirs, err = ln.Accept(); err != nil {
+		t.Fatal(err)
+	}
+	return ours, theirs
+}
+
+func TestAStreamOfEventsEndsWithTheServer(t *testing.T) {
+	srv := serve(t, open("orders"))
+	r, w := io.Pipe()
+	t.Cleanup(func() { _ = w.Close() })
+	req, err := http.NewRequest(http.MethodPost, "http://"+srv.EventsAddr().String()+"/v1/channels/orders/events", r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/x-ndjson")
+	go func() { _, _ = io.WriteString(w, "{}\n") }()
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	lines := bufio.NewReader(resp.Body)
+	if line, err := lines.ReadString('\n'); err != nil || !strings.Contains(line, "offset") {
+		t.Fatalf("got %q, error %v", line, err)
+	}
+	srv.draining.Store(true)
+	t.Cleanup(func() { srv.draining.Store(false) }) // so that the test's end drains
+	go func() { _, _ = io.WriteString(w, "{}\n") }()
+	if line, err := lines.ReadString('\n'); err != nil || !strings.Contains(line, "503") {
+		t.Fatalf("an event that would reach nobody is answered %q, error %v", line, err)
+	}
+}
+
+func TestAFreshTokenWithFewerRoomsLeavesTheOthers(t *testing.T) {
+	srv := serve(t, guarded("orders"))
+	c := connect(t, srv, "orders?room=a&room=b&token="+signed(t, "ann", time.Hour, "a", "b"))
+	c.next("welcome")
+	c.say(`{"type":"auth","token":"` + signed(t, "ann", time.Hour, "b") + `"}`)
+	if m := c.next("authenticated"); fmt.Sprint(m["rooms"]) != "[b]" {
+		t.Fatalf("got %v", m)
+	}
+	mustPublish(t, srv, "orders", `{"rooms":["a"]}`)
+	c.say(`{"type":"ping"}`)
+	c.next("pong")
+}
+
+func TestHandshakesAreBounded(t *testing.T) {
+	srv := serve(t, open("orders"))
+	var idle []net.Conn
+	for range maxHandshakes {
+		c, err := net.Dial("tcp", srv.ClientsAddr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = c.Close() }()
+		idle = append(idle, c)
+	}
+	waits := make(chan error, 1)
+	go func() {
+		d, base := dialer(srv)
+		conn, _, _, err := d.Dial(context.Background(), base+"orders")
+		if err == nil {
+			_ = conn.Close()
+		}
+		waits <- err
+	}()
+	select {
+	case err := <-waits:
+		t.Fatalf("one connection more than fit was served: %v", err)
+	case <-time.After(200 * time.Millisecond):
+	}
+	_ = idle[0].Close()
+	if err := <-waits; err != nil {
+		t.Fatalf("with a place free again: %v", err)
+	}
 }

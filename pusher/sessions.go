@@ -5,6 +5,7 @@ package pusher
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"sync"
@@ -24,11 +25,16 @@ func (srv *Server) publishing() events.Config {
 	}
 }
 
+var errDraining = errors.New("this push server ends")
+
 // publisher counts what goes into the broker.
 type publisher struct{ srv *Server }
 
 // Publish stores events and delivers them.
 func (p publisher) Publish(ctx context.Context, name string, evs []*wire.Event) ([]wire.Receipt, error) {
+	if p.srv.draining.Load() {
+		return nil, errDraining // an event that were taken now would reach nobody
+	}
 	receipts, err := p.srv.broker.Publish(ctx, name, evs)
 	if ch := p.srv.current.Load().channels[name]; ch != nil {
 		for _, r := range receipts {

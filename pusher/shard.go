@@ -5,7 +5,6 @@ package pusher
 
 import (
 	"crypto/rand"
-	"errors"
 	"slices"
 	"time"
 
@@ -61,6 +60,9 @@ type delivery struct {
 	*hub.Delivery
 }
 
+// Size is that of the frame.
+func (d *delivery) Size() int { return len(d.Plain) }
+
 // Run queues the event for every member that it is addressed to.
 func (d *delivery) Run() {
 	l := d.shard.loop
@@ -83,29 +85,38 @@ func (sh *shard) Open(s loop.Slot, h any) {
 		return
 	}
 	ses := &sh.sessions[s]
+	cur := sh.server.current.Load()
 	*ses = session{channel: he.channel, id: rand.Text(), client: he.client, remote: he.remote, connected: time.Now()}
-	if !sh.table.Add(he.channel.Name, uint32(s), ses.id, he.client.User) {
-		// Deleted between the handshake and now.
+	now := cur.channels[he.channel.Name]
+	switch {
+	case sh.server.draining.Load():
+		sh.loop.Close(s, wire.CloseRestart, wire.CloseRestart.Reason())
+		return
+	case now == nil || !sh.table.Add(now.Name, uint32(s), ses.id, he.client.User):
 		sh.loop.Close(s, wire.CloseChannelGone, wire.CloseChannelGone.Reason())
 		return
+	case now.Revision != he.channel.Revision || now.counters != he.channel.counters:
+		// Changed since the handshake: what was decided there may not hold.
+		sh.loop.Close(s, wire.CloseTryLater, "the channel has just changed, try again")
+		return
 	}
+	ses.channel = now
 	sh.loop.SetBuffer(s, he.channel.SlowClients.BufferBytes, he.channel.SlowClients.Policy)
 	sh.loop.SetDeadline(s, he.client.Expires)
-	failures := sh.join(s, he.rooms)
+	failure := sh.join(s, he.rooms)
 	sh.send(s, plain.EncodeWelcome(plain.Welcome{
 		Session: ses.id, Channel: ses.channel.Name, User: ses.client.User, Rooms: sh.rooms(s),
 		Offset:    sh.offset(ses),
-		Heartbeat: sh.server.current.Load().settings.Pusher.Heartbeat.Interval.Std().Milliseconds(),
+		Heartbeat: cur.settings.Pusher.Heartbeat.Interval.Std().Milliseconds(),
 	}))
-	for _, f := range failures {
-		sh.send(s, plain.EncodeFailure(f))
+	if failure != nil {
+		sh.send(s, plain.EncodeFailure(*failure))
 	}
 }
 
 // Closed ends the session, if there was one.
 func (sh *shard) Closed(s loop.Slot) {
 	ses := &sh.sessions[s]
-	sh.server.admitted.Add(-1)
 	if ses.channel != nil {
 		ses.channel.counters.connections.Add(-1)
 		sh.table.Remove(uint32(s))
@@ -131,11 +142,11 @@ func (sh *shard) Text(s loop.Slot, msg []byte) {
 	}
 	switch r.Type {
 	case plain.Join:
-		failures := sh.join(s, r.Rooms)
+		failure := sh.join(s, r.Rooms)
 		sh.send(s, plain.EncodeAnswer(plain.Answer{Type: "joined", Ref: r.Ref, Rooms: sh.rooms(s), Offset: sh.offset(ses)}))
-		for _, f := range failures {
-			f.Ref = r.Ref
-			sh.send(s, plain.EncodeFailure(f))
+		if failure != nil {
+			failure.Ref = r.Ref
+			sh.send(s, plain.EncodeFailure(*failure))
 		}
 	case plain.Leave:
 		for _, room := range r.Rooms {
@@ -149,35 +160,35 @@ func (sh *shard) Text(s loop.Slot, msg []byte) {
 	}
 }
 
-// join adds the session to the rooms that it may join and says what was refused.
-func (sh *shard) join(s loop.Slot, rooms []string) (failures []plain.Failure) {
+// join adds the session to the rooms that it may join and says which were refused.
+func (sh *shard) join(s loop.Slot, rooms []string) *plain.Failure {
 	ses := &sh.sessions[s]
 	verifier := sh.server.current.Load().verifier
-	for _, room := range rooms {
+	var forbidden []string
+	for i, room := range rooms {
 		if !verifier.MayJoin(ses.client, room) {
-			failures = append(failures, plain.Failure{
-				Code:    plain.CodeForbidden,
-				Message: "room " + room + " is not among the rooms of your token",
-			})
+			forbidden = append(forbidden, room)
 			continue
 		}
-		if err := sh.table.Join(uint32(s), room); err != nil {
-			return append(failures, plain.Failure{
-				Code:    plain.CodeTooMany,
-				Message: "a session is in at most 100 rooms: leave one first",
-			})
+		if sh.table.Join(uint32(s), room) != nil {
+			return &plain.Failure{
+				Code: plain.CodeTooMany, Rooms: append(forbidden, rooms[i:]...),
+				Message: "a session is in at most 100 rooms: leave some first",
+			}
 		}
 	}
-	return failures
+	if forbidden == nil {
+		return nil
+	}
+	return &plain.Failure{Code: plain.CodeForbidden, Rooms: forbidden, Message: "these rooms are not among the rooms of your token"}
 }
 
 // authenticate gives the session a fresh token.
 func (sh *shard) authenticate(s loop.Slot, ses *session, r plain.Request) {
 	client, err := sh.server.current.Load().verifier.Client(ses.channel.Name, r.Token)
-	var refused *auth.Error
 	switch {
-	case errors.As(err, &refused):
-		sh.failure(s, r, plain.CodeToken, refused.Error())
+	case err != nil:
+		sh.failure(s, r, plain.CodeToken, err.Error())
 		return
 	case client.User != ses.client.User:
 		sh.failure(s, r, plain.CodeToken, "the token is another user's: connect anew to become another user")
@@ -185,7 +196,13 @@ func (sh *shard) authenticate(s loop.Slot, ses *session, r plain.Request) {
 	}
 	ses.client = client
 	sh.loop.SetDeadline(s, client.Expires)
-	sh.send(s, plain.EncodeAnswer(plain.Answer{Type: "authenticated", Ref: r.Ref}))
+	verifier := sh.server.current.Load().verifier
+	for _, room := range sh.table.Rooms(uint32(s)) {
+		if !verifier.MayJoin(client, room) {
+			sh.table.Leave(uint32(s), room)
+		}
+	}
+	sh.send(s, plain.EncodeAnswer(plain.Answer{Type: "authenticated", Ref: r.Ref, Rooms: sh.rooms(s), Offset: sh.offset(ses)}))
 }
 
 func (sh *shard) failure(s loop.Slot, r plain.Request, code, message string) {
@@ -225,11 +242,12 @@ func (sh *shard) apply(next *snapshot, c *change) {
 		ch := next.channels[name]
 		for _, s := range slices.Clone(sh.table.Members(name)) {
 			ses := &sh.sessions[s]
-			ses.channel = ch
-			if ses.client.Anonymous && !ch.Clients.Anonymous {
+			if was := ses.channel.Clients.Anonymous; was && !ch.Clients.Anonymous {
+				ses.channel = ch
 				sh.loop.Close(loop.Slot(s), wire.CloseUnauthorized, "this channel needs a token now")
 				continue
 			}
+			ses.channel = ch
 			sh.loop.SetBuffer(loop.Slot(s), ch.SlowClients.BufferBytes, ch.SlowClients.Policy)
 		}
 	}

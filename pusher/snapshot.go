@@ -88,7 +88,6 @@ func (srv *Server) Reload(s *settings.Settings) error {
 	if err != nil {
 		text := err.Error()
 		srv.settingsError.Store(&text)
-		srv.metrics.settingsErrors.Inc()
 		return err
 	}
 	change := diff(prev, next)
@@ -161,6 +160,9 @@ func (c *call) Run() {
 	c.fn()
 	c.done()
 }
+
+// Size counts nothing: few calls wait at a time.
+func (*call) Size() int { return 0 }
 
 // Drop is called instead of Run when the loop ends.
 func (c *call) Drop() { c.done() }

@@ -40,11 +40,12 @@ func (srv *Server) Watch(ctx context.Context, path, served string) {
 		if now == seen && (failedAt.IsZero() || time.Since(failedAt) < retryAfter) {
 			continue
 		}
-		logged := now == seen
+		again := now == seen
 		seen, failedAt = now, time.Time{}
 		if err := srv.reloadFrom(path); err != nil {
 			failedAt = time.Now()
-			if !logged {
+			if !again {
+				srv.metrics.settingsErrors.Inc()
 				srv.log.Error("keeping the settings that are served", "error", err)
 			}
 		}
@@ -56,7 +57,6 @@ func (srv *Server) reloadFrom(path string) error {
 	if err != nil {
 		text := err.Error()
 		srv.settingsError.Store(&text)
-		srv.metrics.settingsErrors.Inc()
 		return err
 	}
 	if s.Revision == srv.current.Load().settings.Revision {

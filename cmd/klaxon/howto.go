@@ -6,6 +6,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"os"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
@@ -36,7 +37,7 @@ func printHowTo(w io.Writer, srv *pusher.Server, s *settings.Settings, set *mani
 		case !c.Clients.Anonymous:
 			p("  (no client may connect: set clients.anonymous or clients.jwt)")
 		}
-		p("  listen in a terminal:  klaxon subscribe '%s'", url)
+		p("  listen in a terminal:  %s subscribe '%s'", os.Args[0], url)
 		p("  listen in a browser:   open http://%s/, and in its console paste", clients)
 		p("                         new WebSocket('%s').onmessage = m => console.log(m.data)", url)
 		auth := ""

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -48,10 +47,11 @@ func serve(args []string) error {
 	}
 	folder := &folder{loader: loader, path: *path, publishing: publishing}
 	folder.seen = folder.fingerprint()
-	first, set, err := folder.load(os.Stderr)
+	first, set, problems, err := folder.load()
 	if err != nil {
 		return err
 	}
+	tell(problems)
 	if len(first.Channels) == 0 {
 		return fmt.Errorf("%s has no Channel to serve", *path)
 	}
@@ -104,23 +104,29 @@ type folder struct {
 	seen       string
 }
 
-func (f *folder) load(problems io.Writer) (*settings.Settings, *manifests.Set, error) {
-	set, found, err := f.loader.Load(f.path)
+func (f *folder) load() (*settings.Settings, *manifests.Set, []manifests.Problem, error) {
+	set, problems, err := f.loader.Load(f.path)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	s, more := set.Local(f.publishing)
-	for _, p := range append(found, more...) {
-		_, _ = fmt.Fprintln(problems, "problem:", p)
-	}
+	problems = append(problems, more...)
 	if s == nil {
-		return nil, nil, errors.New("the Pusher cannot be served")
+		tell(problems)
+		return nil, nil, nil, errors.New("the Pusher cannot be served")
 	}
-	return s, set, nil
+	return s, set, problems, nil
 }
 
-// follow reloads the manifests whenever they change. Problems are told, and
-// what has none is served.
+func tell(problems []manifests.Problem) {
+	for _, p := range problems {
+		fmt.Fprintln(os.Stderr, "problem:", p)
+	}
+}
+
+// follow reloads the manifests whenever they change. While they have problems,
+// what was served before still is: a slip of the pen must not take a Channel
+// away from its clients.
 func (f *folder) follow(ctx context.Context, srv *pusher.Server) {
 	ticker := time.NewTicker(lookEvery)
 	defer ticker.Stop()
@@ -135,14 +141,18 @@ func (f *folder) follow(ctx context.Context, srv *pusher.Server) {
 			continue
 		}
 		f.seen = now
-		s, _, err := f.load(os.Stderr)
+		s, _, problems, err := f.load()
+		if len(problems) > 0 {
+			tell(problems)
+			err = errors.New("the manifests have problems")
+		}
 		if err == nil && s.Revision != srv.Status().Revision {
 			if err = srv.Reload(s); err == nil {
 				fmt.Printf("reloaded: %d Channels\n", len(s.Channels))
 			}
 		}
 		if err != nil {
-			fmt.Fprintln(os.Stderr, "problem, what was served still is:", err)
+			fmt.Fprintln(os.Stderr, "still serving what was served before:", err)
 		}
 	}
 }

@@ -140,3 +140,12 @@ func TestWhatOnlyCompilingFinds(t *testing.T) {
 		t.Errorf("served %+v", s.Channels)
 	}
 }
+
+func TestAnObjectWithAProblemIsNotServedInPart(t *testing.T) {
+	set, problems := load(t, map[string]string{
+		"a.yaml": channelHead + "metadata: {name: orders, labels: {a: 1}}\nspec: {clients: {anonymous: true}}\n",
+	})
+	if len(problems) != 1 || len(set.Channels) != 0 {
+		t.Errorf("problems %v, Channels %v", problems, set.Channels)
+	}
+}

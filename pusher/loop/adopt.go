@@ -48,10 +48,11 @@ func Detach(nc net.Conn) (fd int, err error) {
 // It reports false, and the descriptor is closed, once the loop has stopped.
 func (l *Loop) Adopt(fd int, early []byte, hello any) bool {
 	a := &adoption{l: l, fd: fd, early: early, hello: hello}
+	l.stats.connections.Add(1)
 	if l.Post(a) {
 		return true
 	}
-	closeFD(fd)
+	a.Drop()
 	return false
 }
 
@@ -62,27 +63,33 @@ type adoption struct {
 	hello any
 }
 
+// Size is that of the early bytes.
+func (a *adoption) Size() int { return len(a.early) }
+
 // Drop is called instead of Run when the loop ends.
-func (a *adoption) Drop() { closeFD(a.fd) }
+func (a *adoption) Drop() {
+	closeFD(a.fd)
+	a.l.stats.connections.Add(-1)
+}
 
 // Run puts the connection into a slot.
 func (a *adoption) Run() {
 	l := a.l
 	// A peer that is gone without a word is noticed by unacknowledged data as
-	// early as a heartbeat would.
+	// early as a heartbeat would. Where that cannot be set, the heartbeat does.
 	patience := l.config.HeartbeatInterval + l.config.HeartbeatTimeout
-	if err := unix.SetsockoptInt(a.fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(patience/time.Millisecond)); err != nil && err != unix.EOPNOTSUPP && err != unix.ENOPROTOOPT {
-		closeFD(a.fd)
-		return
-	}
+	_ = unix.SetsockoptInt(a.fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(patience/time.Millisecond))
 	s, c := l.newSlot()
 	c.fd, c.state, c.lastRead = int32(a.fd), open, l.wheel.now //nolint:gosec // descriptors are small
 	c.limit = 64 << 10
-	l.stats.connections.Add(1)
-	l.watch(s, c, unix.EPOLL_CTL_ADD, unix.EPOLLIN)
 	l.reschedule(s, c)
 	l.handler.Open(s, a.hello)
-	if len(a.early) > 0 && c.state != gone {
+	if err := l.tryWatch(s, c, unix.EPOLL_CTL_ADD, unix.EPOLLIN); err != nil {
+		// The kernel is short of memory or of watches: this connection cannot stay.
+		l.drop(s, c)
+		return
+	}
+	if len(a.early) > 0 {
 		l.received(s, c, a.early)
 	}
 }

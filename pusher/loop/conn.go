@@ -4,6 +4,8 @@
 package loop
 
 import (
+	"time"
+
 	"github.com/klaxon-dev/klaxon/pusher/wire"
 	"github.com/klaxon-dev/klaxon/pusher/wire/frames"
 )
@@ -162,11 +164,16 @@ func (l *Loop) expire(s Slot, c *conn) {
 		}
 	}
 	if !c.pinged && now >= c.lastRead+ticks(l.heartbeatInterval()) {
-		c.pinged, c.pingedAt = true, now
+		// By the clock, not by the wheel, which may be catching up after a stall:
+		// the peer has the whole timeout from when the ping leaves.
+		c.pinged, c.pingedAt = true, l.clock()
 		l.enqueue(s, c, pingFrame)
 	}
 	l.reschedule(s, c)
 }
+
+// clock is the tick that the wheel should be at.
+func (l *Loop) clock() tick { return tick(time.Since(l.start) / tickLength) } //nolint:gosec // 13 years of ticks
 
 // reschedule puts the connection's next deadline on the wheel.
 func (l *Loop) reschedule(s Slot, c *conn) {

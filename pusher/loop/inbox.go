@@ -9,14 +9,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Work is something for a Loop to do on its goroutine. It must not block.
+// Work is something for a Loop to do on its goroutine.
 type Work interface {
+	// Run does it. It must not block.
 	Run()
+	// Size is how many bytes it keeps in memory, where they count.
+	Size() int
 }
 
-// inboxLimit bounds how much work may wait. A publisher whose event finds every
-// place taken waits until the loop has emptied the inbox.
-const inboxLimit = 4096
+// These bound how much work may wait. A publisher whose event finds no room
+// waits until the loop has emptied the inbox.
+const (
+	inboxLimit = 4096
+	inboxBytes = 16 << 20
+)
 
 // inbox hands work over to a loop. It is double-buffered: the loop swaps the
 // filled slice for an empty one and works on it without the lock.
@@ -28,6 +34,7 @@ type inbox struct {
 	mu     sync.Mutex
 	room   sync.Cond
 	items  []Work
+	bytes  int
 	closed bool
 }
 
@@ -40,7 +47,7 @@ func (b *inbox) init(wakeFD int) {
 // It reports false, and w will not run, once the inbox is closed.
 func (b *inbox) put(w Work) bool {
 	b.mu.Lock()
-	for len(b.items) >= inboxLimit && !b.closed {
+	for b.full() && !b.closed {
 		b.room.Wait()
 	}
 	if b.closed {
@@ -48,12 +55,23 @@ func (b *inbox) put(w Work) bool {
 		return false
 	}
 	b.items = append(b.items, w)
+	b.bytes += w.Size()
 	// Written under the lock, so that the descriptor cannot be closed in between.
 	if len(b.items) == 1 {
 		b.wake()
 	}
 	b.mu.Unlock()
 	return true
+}
+
+func (b *inbox) full() bool { return len(b.items) >= inboxLimit || b.bytes >= inboxBytes }
+
+// waiting reports whether there is something to take. When it says no, the next
+// put wakes the loop.
+func (b *inbox) waiting() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.items) > 0
 }
 
 // wake makes the loop's next or current wait for events return.
@@ -68,10 +86,10 @@ func (b *inbox) wake() {
 func (b *inbox) take(spare []Work) []Work {
 	b.mu.Lock()
 	items := b.items
-	b.items = spare
-	if len(items) >= inboxLimit {
+	if b.full() {
 		b.room.Broadcast()
 	}
+	b.items, b.bytes = spare, 0
 	b.mu.Unlock()
 	return items
 }

@@ -131,6 +131,7 @@ const maxUnsentPong = 4 << 10
 // closeFrame ends the closing handshake, or answers a peer that begins it.
 func (l *Loop) closeFrame(s Slot, c *conn, payload []byte) {
 	if c.state == closing {
+		l.flushConn(s, c) // our own close frame may still be queued
 		l.drop(s, c)
 		return
 	}
@@ -231,10 +232,14 @@ func (l *Loop) block(s Slot, c *conn) {
 	}
 }
 
-// watch sets the events that the loop is told of.
+// watch changes the events that the loop is told of.
 func (l *Loop) watch(s Slot, c *conn, op int, events uint32) {
-	ev := unix.EpollEvent{Events: events, Fd: int32(s), Pad: int32(c.gen)} //nolint:gosec // bits, read back as they are
-	if err := unix.EpollCtl(l.epfd, op, int(c.fd), &ev); err != nil {
+	if err := l.tryWatch(s, c, op, events); err != nil {
 		panic("loop: epoll_ctl: " + err.Error())
 	}
+}
+
+func (l *Loop) tryWatch(s Slot, c *conn, op int, events uint32) error {
+	ev := unix.EpollEvent{Events: events, Fd: int32(s), Pad: int32(c.gen)} //nolint:gosec // bits, read back as they are
+	return unix.EpollCtl(l.epfd, op, int(c.fd), &ev)
 }

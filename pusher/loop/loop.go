@@ -24,7 +24,11 @@ const (
 	slice = time.Millisecond
 	// maxEvents is how many events one wait takes from the kernel.
 	maxEvents = 256
-	readSize  = 64 << 10
+	// readSize is how much one read takes. It bounds how many messages of one
+	// peer a turn can see.
+	readSize = 8 << 10
+	// maxStamps bounds how many events wait for their writes to be timed.
+	maxStamps = 4096
 )
 
 // Handler is told what happens to a Loop's connections. All calls come on the
@@ -66,7 +70,7 @@ type Loop struct {
 	// Shared.
 	inbox    inbox
 	stats    Stats
-	lastTurn atomic.Int64 // UnixNano
+	lastTurn atomic.Int64 // nanoseconds since start
 
 	// Owned by the loop.
 	config    Config
@@ -83,6 +87,8 @@ type Loop struct {
 	spare     []Work
 	wheel     wheel
 	events    [maxEvents]unix.EpollEvent
+	nextEvent int // of those waited for, up to lastEvent, not handled yet
+	lastEvent int
 	readBuf   []byte
 	whole     frames.Assembler // for messages of one frame; never keeps anything
 	iovecs    [maxIovecs]unix.Iovec
@@ -112,7 +118,6 @@ func New(handler Handler, config Config) (*Loop, error) {
 	}
 	l.inbox.init(wakeFD)
 	l.stats.init()
-	l.lastTurn.Store(l.start.UnixNano())
 	if err := unix.EpollCtl(epfd, unix.EPOLL_CTL_ADD, wakeFD, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: wakeData}); err != nil {
 		closeFD(epfd)
 		closeFD(wakeFD)
@@ -127,7 +132,7 @@ func New(handler Handler, config Config) (*Loop, error) {
 func (l *Loop) Post(w Work) bool { return l.inbox.put(w) }
 
 // Lag is how long ago the loop last turned. An idle loop turns every second.
-func (l *Loop) Lag() time.Duration { return time.Since(time.Unix(0, l.lastTurn.Load())) }
+func (l *Loop) Lag() time.Duration { return time.Since(l.start) - time.Duration(l.lastTurn.Load()) }
 
 // Stats returns the loop's counters.
 func (l *Loop) Stats() *Stats { return &l.stats }
@@ -168,12 +173,14 @@ func (l *Loop) heartbeatTimeout() time.Duration  { return l.config.HeartbeatTime
 func (l *Loop) Run() {
 	defer close(l.done)
 	for !l.stopping {
-		n := l.wait()
+		if l.nextEvent == l.lastEvent {
+			l.nextEvent, l.lastEvent = 0, l.wait()
+		}
 		begun := time.Now()
-		l.lastTurn.Store(begun.UnixNano())
-		l.handleEvents(n)
-		l.work(begun)
-		l.advance(tick(time.Since(l.start) / tickLength)) //nolint:gosec // 13 years of ticks
+		l.lastTurn.Store(int64(begun.Sub(l.start)))
+		l.handleEvents(begun)
+		l.work(time.Now())
+		l.advance(l.clock())
 		l.flush(time.Now())
 		l.reap()
 		l.report(begun)
@@ -185,7 +192,7 @@ func (l *Loop) Run() {
 func (l *Loop) wait() int {
 	// A look that does not wait costs no scheduler round trip.
 	n := epollWaitNow(l.epfd, l.events[:])
-	if n != 0 || len(l.dirty) > 0 || l.next < len(l.pending) {
+	if n != 0 || len(l.dirty) > 0 || l.next < len(l.pending) || l.inbox.waiting() {
 		return n
 	}
 	l.releaseIdle()
@@ -201,9 +208,14 @@ func (l *Loop) releaseIdle() {
 	}
 }
 
-func (l *Loop) handleEvents(n int) {
-	for i := range n {
-		ev := &l.events[i]
+// handleEvents handles what the kernel reported, for about a slice.
+func (l *Loop) handleEvents(begun time.Time) {
+	for l.nextEvent < l.lastEvent {
+		if l.nextEvent%8 == 7 && time.Since(begun) > slice {
+			return
+		}
+		ev := &l.events[l.nextEvent]
+		l.nextEvent++
 		if ev.Fd == wakeData {
 			drainEventfd(l.wakeFD)
 			continue
@@ -257,7 +269,7 @@ func (l *Loop) flush(begun time.Time) {
 		}
 	}
 	l.dirty = l.dirty[:copy(l.dirty, l.dirty[i:])]
-	if len(l.dirty) > 0 || len(l.stamps) == 0 {
+	if len(l.stamps) == 0 || len(l.dirty) > 0 && len(l.stamps) < maxStamps {
 		return
 	}
 	now := time.Now()
@@ -286,7 +298,8 @@ func (l *Loop) Stop() {
 
 type stop struct{ l *Loop }
 
-func (s stop) Run() { s.l.stopping = true }
+func (s stop) Run()    { s.l.stopping = true }
+func (stop) Size() int { return 0 }
 
 func (l *Loop) shutdown() {
 	for _, w := range append(l.pending[l.next:], l.inbox.close()...) {

@@ -155,7 +155,8 @@ func write(t *testing.T, c net.Conn, b []byte) {
 
 type fn func()
 
-func (f fn) Run() { f() }
+func (f fn) Run()    { f() }
+func (fn) Size() int { return 0 }
 
 // on runs f on the loop and waits.
 func (h *echo) on(t *testing.T, f func()) {

@@ -33,10 +33,27 @@ type node struct {
 	next  uint32
 }
 
+// maxAnswers is how many unsent bytes beyond its buffer a connection may have in
+// answers to what it asked for.
+const maxAnswers = 64 << 10
+
 // Send queues a frame for the connection. Frames for a connection that is
-// closing are dropped.
+// closing are dropped. A peer that asks and asks and does not read the answers
+// is closed as too slow.
 func (l *Loop) Send(s Slot, f *Frame) {
-	if c := l.at(s); c.state == open {
+	c := l.at(s)
+	if c.state != open {
+		return
+	}
+	if !f.Event && c.queue.bytes+uint32(len(f.Bytes)) > c.limit+maxAnswers { //nolint:gosec // frames are bounded far below
+		if !c.blocked {
+			l.flushConn(s, c)
+		}
+		if c.blocked && c.state == open {
+			l.tooSlow(s, c)
+		}
+	}
+	if c.state == open {
 		l.enqueue(s, c, f)
 	}
 }
@@ -98,9 +115,15 @@ func (l *Loop) makeRoom(s Slot, c *conn, n uint32) bool {
 		l.dropOldest(c, n)
 		return true
 	}
-	l.stats.dropped.Add(l.keepPartial(c) + 1)
-	l.closeWith(s, c, wire.CloseSlow, wire.CloseSlow.Reason())
+	l.stats.dropped.Add(1)
+	l.tooSlow(s, c)
 	return false
+}
+
+// tooSlow drops what is unsent and closes.
+func (l *Loop) tooSlow(s Slot, c *conn) {
+	l.stats.dropped.Add(l.keepPartial(c))
+	l.closeWith(s, c, wire.CloseSlow, wire.CloseSlow.Reason())
 }
 
 // dropOldest drops whole unsent events, oldest first, until n bytes fit, and

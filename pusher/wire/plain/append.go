@@ -39,6 +39,8 @@ type Failure struct {
 	Ref     json.RawMessage `json:"ref,omitempty"`
 	Code    string          `json:"code"`
 	Message string          `json:"message"`
+	// Rooms that were not joined.
+	Rooms []string `json:"rooms,omitempty"`
 }
 
 // Codes of failures.
