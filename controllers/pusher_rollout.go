@@ -20,7 +20,7 @@ import (
 
 const (
 	maxAsked      = 16 // pods of one Pusher that are asked at once
-	firstNudgeGap = time.Second
+	firstNudgeGap = 500 * time.Millisecond
 	maxNudgeGap   = time.Minute
 )
 

@@ -72,8 +72,10 @@ var _ = Describe("A Pusher's objects", func() {
 
 	It("are not looked for where somebody else has them", func(ctx SpecContext) {
 		s := newSpace(ctx)
-		theirs := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: string(s), Name: "edge-clients"},
-			Spec: corev1.ServiceSpec{Selector: map[string]string{"app": "theirs"}, Ports: []corev1.ServicePort{{Port: 9}}}}
+		theirs := &corev1.Service{
+			ObjectMeta: metav1.ObjectMeta{Namespace: string(s), Name: "edge-clients"},
+			Spec:       corev1.ServiceSpec{Selector: map[string]string{"app": "theirs"}, Ports: []corev1.ServicePort{{Port: 9}}},
+		}
 		Expect(api.Create(ctx, theirs)).To(Succeed())
 		p := s.pusher(ctx, "edge", "{}")
 		says(ctx, p, not("Accepted", "Conflict"), not("Applied", "NotAccepted"), not("Ready", "NoReadyPods"))

@@ -89,17 +89,23 @@ func TestConditions(t *testing.T) {
 		"none is ready":          {pods(starting("a")), "False/NoReadyPods", "False/NoReadyPods", "False/NoReadyPods", "False/NoReadyPods"},
 		"starting beside":        {pods(current("a"), starting("b")), "True/Applied", "True/Ready", "True/Applied", "True/Ready"},
 		"no pods":                {pods(), "False/NoReadyPods", "False/NoReadyPods", "False/NoReadyPods", "False/NoReadyPods"},
-		"no replicas": {func(r *round) { r.pods = nil; r.pusher.Spec.Replicas = new(int32(0)) },
-			"True/Applied", "False/NoReadyPods", "False/NoReadyPods", "False/NoReadyPods"},
+		"no replicas": {
+			func(r *round) { r.pods = nil; r.pusher.Spec.Replicas = new(int32(0)) },
+			"True/Applied", "False/NoReadyPods", "False/NoReadyPods", "False/NoReadyPods",
+		},
 		"no Deployment yet": {func(r *round) { r.deployment = nil }, "False/Pending", "True/Ready", "True/Applied", "True/Ready"},
 		"rolling":           {func(r *round) { r.deployment.Generation = 2 }, "False/Pending", "True/Ready", "True/Applied", "True/Ready"},
 		"just applied":      {func(r *round) { r.generation = 2 }, "False/Pending", "True/Ready", "True/Applied", "True/Ready"},
 		"paused":            {func(r *round) { r.pusher.Spec.Paused = true }, "False/Paused", "True/Ready", "True/Applied", "True/Ready"},
 		"refused, served":   {refused, "False/NotAccepted", "True/Ready", "True/Applied", "True/Ready"},
-		"refused, not served": {func(r *round) { refused(r); r.pods = []podView{earlier("a")} },
-			"False/NotAccepted", "True/Ready", "False/NotAccepted", "True/Ready"},
-		"paused, not served": {func(r *round) { r.pusher.Spec.Paused = true; r.pods = []podView{earlier("a")} },
-			"False/Paused", "True/Ready", "False/Paused", "True/Ready"},
+		"refused, not served": {
+			func(r *round) { refused(r); r.pods = []podView{earlier("a")} },
+			"False/NotAccepted", "True/Ready", "False/NotAccepted", "True/Ready",
+		},
+		"paused, not served": {
+			func(r *round) { r.pusher.Spec.Paused = true; r.pods = []podView{earlier("a")} },
+			"False/Paused", "True/Ready", "False/Paused", "True/Ready",
+		},
 		"not stored": {func(r *round) {
 			r.failure = &verdict{metav1.ConditionFalse, v1alpha1.ReasonApplyFailed, "no"}
 			r.pods = []podView{earlier("a")}
