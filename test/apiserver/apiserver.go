@@ -56,13 +56,30 @@ func (s *Server) Stop() error { return s.env.Stop() }
 // User returns the config of a user who may do nothing but what bindings allow,
 // as a ServiceAccount does.
 func (s *Server) User(name string) (*rest.Config, error) {
-	user, err := s.env.AddUser(envtest.User{Name: name, Groups: []string{"system:serviceaccounts"}}, nil)
+	user, err := s.addUser(name)
 	if err != nil {
-		return nil, fmt.Errorf("add user %s: %w", name, err)
+		return nil, err
 	}
 	config := user.Config()
 	config.QPS = -1
 	return config, nil
+}
+
+// Kubeconfig is User as a program reads it from a file.
+func (s *Server) Kubeconfig(name string) ([]byte, error) {
+	user, err := s.addUser(name)
+	if err != nil {
+		return nil, err
+	}
+	return user.KubeConfig()
+}
+
+func (s *Server) addUser(name string) (*envtest.AuthenticatedUser, error) {
+	user, err := s.env.AddUser(envtest.User{Name: name, Groups: []string{"system:serviceaccounts"}}, nil)
+	if err != nil {
+		return nil, fmt.Errorf("add user %s: %w", name, err)
+	}
+	return user, nil
 }
 
 // Kubectl runs kubectl as the administrator and returns what it prints.
