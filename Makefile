@@ -13,7 +13,7 @@ OWN_IMAGE := klaxon.test/klaxon:$(subst +,_,$(VERSION))
 CA_CERTS ?= /etc/ssl/certs/ca-certificates.crt
 FUZZTIME ?= 3s
 TESTFLAGS ?=
-E2EFLAGS ?= -ginkgo.v
+E2EFLAGS ?= -v -ginkgo.v
 
 # Programs, tools, linters and the test cluster are built with the same settings,
 # so that they share compiled packages. Tests are not: -race needs cgo.
