@@ -51,8 +51,10 @@ func TestEndToEnd(t *testing.T) {
 }
 
 var _ = BeforeSuite(func() {
-	for name, value := range map[string]string{"KLAXON_E2E_IMAGE": image, "KLAXON_E2E_HELM": helmBin, "KLAXON_E2E_KUBECTL": kubeBin,
-		"KUBECONFIG": os.Getenv("KUBECONFIG")} {
+	for name, value := range map[string]string{
+		"KLAXON_E2E_IMAGE": image, "KLAXON_E2E_HELM": helmBin, "KLAXON_E2E_KUBECTL": kubeBin,
+		"KUBECONFIG": os.Getenv("KUBECONFIG"),
+	} {
 		Expect(value).NotTo(BeEmpty(), "%s is not set: run make e2e", name)
 	}
 	scheme := runtime.NewScheme()
