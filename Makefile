@@ -87,11 +87,11 @@ lint: verify ## Lint code, imports, scripts and the chart
 	cd tools && $(LINT) run --allow-parallel-runners ./...
 	for s in test/cluster/*.sh test/cluster/node/*.sh .ci/run; do bash -n "$$s"; done
 	$(HELM) lint --strict --quiet charts/klaxon
-	go test ./test
+	go test -count 1 ./test
 
 .PHONY: test
 test: envtest fuzz web ## Run all tests that need no node, with the race detector
-	KUBEBUILDER_ASSETS=$(ASSETS) go test -race -timeout 20m $(TESTFLAGS) ./...
+	KUBEBUILDER_ASSETS=$(ASSETS) go test -race -count 1 -timeout 20m $(TESTFLAGS) ./...
 
 .PHONY: web
 web: build test/web/node_modules/.package-lock.json ## Test with npm's clients and a real browser
