@@ -236,6 +236,7 @@ type ChannelStatus struct {
 	Address *ChannelAddress `json:"address,omitempty"`
 
 	// Connections is the number of clients connected now, over all ready pods.
+	// +kubebuilder:default=0
 	// +optional
 	Connections int64 `json:"connections"`
 

@@ -207,10 +207,12 @@ type PusherStatus struct {
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 
 	// Replicas is the number of pods that exist.
+	// +kubebuilder:default=0
 	// +optional
 	Replicas int32 `json:"replicas"`
 
 	// ReadyReplicas is the number of pods that are ready.
+	// +kubebuilder:default=0
 	// +optional
 	ReadyReplicas int32 `json:"readyReplicas"`
 
@@ -219,10 +221,12 @@ type PusherStatus struct {
 	Selector string `json:"selector,omitempty"`
 
 	// Channels is the number of accepted Channels that this Pusher serves.
+	// +kubebuilder:default=0
 	// +optional
 	Channels int32 `json:"channels"`
 
 	// Connections is the number of clients connected now, over all ready pods.
+	// +kubebuilder:default=0
 	// +optional
 	Connections int64 `json:"connections"`
 

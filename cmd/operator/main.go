@@ -6,10 +6,12 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"flag"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"os"
 	"strings"
 	"time"
@@ -41,6 +43,7 @@ type flags struct {
 	controllers    controllers.Options
 	namespaces     string
 	leaderElection bool
+	lease          string
 	metricsAddr    string
 	healthAddr     string
 	logLevel       slog.Level
@@ -73,6 +76,7 @@ func parse(args []string) (*flags, error) {
 	set.DurationVar(&f.controllers.StatusInterval, "status-interval", 10*time.Second, "how often pods that are up to date are asked for their status")
 	set.StringVar(&f.namespaces, "watch-namespaces", "", "comma-separated namespaces to watch; empty: all")
 	set.BoolVar(&f.leaderElection, "leader-elect", false, "act only while holding the lease, so that several replicas can run")
+	set.StringVar(&f.lease, "leader-elect-lease", "klaxon-operator", "name of the lease, one for each operator of a namespace")
 	set.StringVar(&f.metricsAddr, "metrics-addr", ":8080", "address of /metrics; 0: none")
 	set.StringVar(&f.healthAddr, "health-addr", ":8081", "address of /healthz and /readyz; 0: none")
 	set.TextVar(&f.logLevel, "log-level", slog.LevelInfo, "debug, info, warn or error")
@@ -124,7 +128,7 @@ func run(f *flags) error {
 		Metrics:                       metricsserver.Options{BindAddress: f.metricsAddr},
 		HealthProbeBindAddress:        f.healthAddr,
 		LeaderElection:                f.leaderElection,
-		LeaderElectionID:              "klaxon-operator",
+		LeaderElectionID:              f.lease,
 		LeaderElectionReleaseOnCancel: true, // the process ends right after
 	})
 	if err != nil {
@@ -137,11 +141,24 @@ func run(f *flags) error {
 	if err := mgr.AddHealthzCheck("ping", healthz.Ping); err != nil {
 		return fmt.Errorf("add health check: %w", err)
 	}
-	if err := mgr.AddReadyzCheck("ping", healthz.Ping); err != nil {
+	if err := mgr.AddReadyzCheck("caches", cachesSynced(mgr)); err != nil {
 		return fmt.Errorf("add readiness check: %w", err)
 	}
 	log.Info("Starting", "version", version, "image", f.controllers.Image, "namespaces", f.controllers.Namespaces)
 	return mgr.Start(ctx)
+}
+
+// cachesSynced fails until the operator has read what it works on, which it
+// cannot where it lacks the right to.
+func cachesSynced(mgr ctrl.Manager) healthz.Checker {
+	return func(r *http.Request) error {
+		ctx, cancel := context.WithTimeout(r.Context(), 500*time.Millisecond)
+		defer cancel()
+		if !mgr.GetCache().WaitForCacheSync(ctx) {
+			return errors.New("the caches have not synced: the log says which and why")
+		}
+		return nil
+	}
 }
 
 func logger(f *flags) logr.Logger {
