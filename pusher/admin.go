@@ -16,9 +16,9 @@ import (
 	"github.com/klaxon-dev/klaxon/pusher/settings"
 )
 
-// stuck is how long a loop may take over one turn before /healthz fails. It is
+// defaultStuck is how long a loop may take over one turn before /healthz fails. It is
 // long, because a process that is merely throttled must not be restarted.
-const stuck = 30 * time.Second
+const defaultStuck = 30 * time.Second
 
 func (srv *Server) adminHandler() http.Handler {
 	mux := http.NewServeMux()
@@ -47,7 +47,7 @@ func (srv *Server) adminHandler() http.Handler {
 // helps then. Being full, draining or misconfigured is no ill health.
 func (srv *Server) serveHealth(w http.ResponseWriter, _ *http.Request) {
 	for i, sh := range srv.shards {
-		if lag := sh.loop.Lag(); lag > stuck && !srv.draining.Load() {
+		if lag := sh.loop.Lag(); lag > srv.stuck && !srv.draining.Load() {
 			http.Error(w, fmt.Sprintf("loop %d has not turned for %s", i, lag.Round(time.Second)), http.StatusServiceUnavailable)
 			return
 		}

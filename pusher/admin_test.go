@@ -80,6 +80,32 @@ func TestAdminWantsTheCredential(t *testing.T) {
 	}
 }
 
+func TestHealthFailsWhenALoopIsStuck(t *testing.T) {
+	srv := serve(t, open("orders"))
+	srv.stuck = maxIdle + time.Second
+	if got, body := get(t, srv, "/healthz", ""); got != 200 {
+		t.Fatalf("idle loops answer %d %s", got, body)
+	}
+	release := make(chan struct{})
+	go srv.onLoops(func(*shard) { <-release })
+	for end := time.Now().Add(30 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		got, body := get(t, srv, "/healthz", "")
+		if got == 503 && strings.Contains(body, "has not turned for") {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("stuck loops answer %d %s", got, body)
+		}
+	}
+	if got, _ := get(t, srv, "/readyz", ""); got != 200 {
+		t.Errorf("readiness answers %d", got)
+	}
+	close(release)
+}
+
+// maxIdle is how seldom an idle loop turns.
+const maxIdle = time.Second
+
 func TestMetricsCountWhatHappened(t *testing.T) {
 	srv := serve(t, open("orders"))
 	a, b := connect(t, srv, "orders"), connect(t, srv, "orders")

@@ -41,6 +41,7 @@ type Server struct {
 	shards    []*shard
 	broker    *broker.Memory
 	maxConns  int64
+	stuck     time.Duration // how long a loop may take over a turn
 	listeners listeners
 	running   sync.WaitGroup
 	metrics   *metrics
@@ -62,7 +63,7 @@ type listeners struct {
 
 // New builds a Server that serves s and listens. Nothing is accepted before Start.
 func New(config Config, s *settings.Settings) (*Server, error) {
-	srv := &Server{log: config.Log, config: config, failed: make(chan error, 3)}
+	srv := &Server{log: config.Log, config: config, failed: make(chan error, 3), stuck: defaultStuck}
 	if srv.log == nil {
 		srv.log = slog.Default()
 	}
