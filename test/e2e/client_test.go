@@ -6,6 +6,7 @@
 package e2e
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -23,18 +24,21 @@ import (
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/klaxon-dev/klaxon/pusher/wire"
 )
 
 // address is where this process reaches a Service's first port.
-func address(namespace, service string) string {
-	GinkgoHelper()
-	if direct {
-		s := get(&corev1.Service{}, namespace, service)
-		return net.JoinHostPort(s.Spec.ClusterIP, fmt.Sprint(s.Spec.Ports[0].Port))
+func address(namespace, service string) (string, error) {
+	if !direct {
+		return forwarded(namespace, service)
 	}
-	return forwarded(namespace, service)
+	s := &corev1.Service{}
+	if err := kube.Get(context.Background(), client.ObjectKey{Namespace: namespace, Name: service}, s); err != nil {
+		return "", err
+	}
+	return net.JoinHostPort(s.Spec.ClusterIP, fmt.Sprint(s.Spec.Ports[0].Port)), nil
 }
 
 // forwards are the port-forwards under way. They live as long as the suite,
@@ -48,20 +52,26 @@ var _ = AfterSuite(func() {
 	}
 })
 
-// forwarded carries a Service's port here.
-func forwarded(namespace, service string) string {
-	GinkgoHelper()
+// forwarded carries a Service's port here. It fails while no pod is ready.
+func forwarded(namespace, service string) (string, error) {
 	cmd := exec.Command(kubeBin, "port-forward", "-n", namespace, "service/"+service, ":80")
 	out, err := cmd.StdoutPipe()
-	Expect(err).NotTo(HaveOccurred())
-	Expect(cmd.Start()).To(Succeed())
+	if err != nil {
+		return "", err
+	}
+	if err := cmd.Start(); err != nil {
+		return "", err
+	}
 	forwards = append(forwards, cmd)
-	line := make([]byte, 200)
-	n, err := out.Read(line)
-	Expect(err).NotTo(HaveOccurred())
-	found := regexp.MustCompile(`127\.0\.0\.1:\d+`).FindString(string(line[:n]))
-	Expect(found).NotTo(BeEmpty(), "port-forward said %q", line[:n])
-	return found
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		return "", fmt.Errorf("port-forward to %s: %w", service, err)
+	}
+	found := regexp.MustCompile(`127\.0\.0\.1:\d+`).FindString(line)
+	if found == "" {
+		return "", fmt.Errorf("port-forward to %s said %q", service, line)
+	}
+	return found, nil
 }
 
 // listener is a WebSocket client that keeps what it is told.
@@ -79,7 +89,11 @@ type listener struct {
 func dial(pusher, path string) (*listener, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	conn, br, _, err := ws.Dial(ctx, "ws://"+address(shop, pusher+"-clients")+"/ws/"+path)
+	at, err := address(shop, pusher+"-clients")
+	if err != nil {
+		return nil, err
+	}
+	conn, br, _, err := ws.Dial(ctx, "ws://"+at+"/ws/"+path)
 	if err != nil {
 		return nil, err
 	}
