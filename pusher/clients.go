@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/netip"
 	"strings"
 
 	"github.com/gobwas/ws"
@@ -70,7 +71,8 @@ func (srv *Server) serveWebSocket(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	h := srv.admit(snap, name, token(r))
-	h.rooms, h.remote = rooms, r.RemoteAddr
+	h.rooms = rooms
+	h.remote, _ = netip.ParseAddrPort(r.RemoteAddr) // as net/http writes it
 	if !srv.handOver(w, r, h) {
 		h.release()
 	}
@@ -90,7 +92,8 @@ func checkRooms(rooms []string) error {
 
 // admit decides whether a client may have a session, and counts it if so.
 func (srv *Server) admit(snap *snapshot, name, token string) *hello {
-	client, err := snap.verifier.Client(name, token)
+	ch := snap.channels[name]
+	client, err := snap.client(ch, name, token)
 	var refused *auth.Error
 	if errors.As(err, &refused) {
 		return &hello{refusal: refusal{closeCode(refused.Code()), refused.Error()}}
@@ -98,7 +101,6 @@ func (srv *Server) admit(snap *snapshot, name, token string) *hello {
 	if err != nil {
 		return &hello{refusal: refusal{wire.CloseUnauthorized, wire.CloseUnauthorized.Reason()}}
 	}
-	ch := snap.channels[name]
 	if ch.counters.connections.Add(1) > ch.Limits.Connections {
 		ch.counters.connections.Add(-1)
 		return &hello{refusal: refusal{wire.CloseTryLater, wire.CloseTryLater.Reason()}}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/klaxon-dev/klaxon/pusher/events"
 	"github.com/klaxon-dev/klaxon/pusher/loop"
@@ -56,10 +57,10 @@ func (d directory) List(name string) []wire.Session {
 	d.srv.onLoops(func(sh *shard) {
 		part := make([]wire.Session, 0, len(sh.table.Members(name)))
 		for _, s := range sh.table.Members(name) {
-			ses := &sh.sessions[s]
+			ses := sh.at(loop.Slot(s))
 			part = append(part, wire.Session{
-				ID: ses.id, User: ses.client.User, Rooms: sh.table.Rooms(s), Protocol: plain.Subprotocol,
-				Remote: ses.remote, ConnectedAt: ses.connected,
+				ID: sh.table.ID(s).String(), User: ses.client.User, Rooms: sh.table.Rooms(s), Protocol: plain.Subprotocol,
+				Remote: ses.remote.String(), ConnectedAt: time.Unix(0, ses.connected),
 			})
 		}
 		mu.Lock()

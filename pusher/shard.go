@@ -4,7 +4,7 @@
 package pusher
 
 import (
-	"crypto/rand"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -24,24 +24,30 @@ type shard struct {
 
 	// Owned by the loop.
 	table    *hub.Table
-	sessions []session // by slot
+	sessions []*[sessionPage]session // by slot
 }
 
-// session is one client's attachment to one channel.
+// sessionPage is how many sessions are made at a time. Pages never move.
+const sessionPage = 1024
+
+// session is one client's attachment to one channel. What the table knows (id,
+// user, rooms) is not kept twice.
 type session struct {
-	channel   *channel // nil: none
-	id        string
-	client    auth.Client
-	remote    string
-	connected time.Time
+	channel   *channel     // nil: none
+	client    *auth.Client // the anonymous clients of a channel share one
+	remote    netip.AddrPort
+	connected int64 // Unix time in nanoseconds
 }
+
+// at returns the session of a slot.
+func (sh *shard) at(s loop.Slot) *session { return &sh.sessions[s/sessionPage][s%sessionPage] }
 
 // hello is what the clients listener knows of a connection that it hands over.
 type hello struct {
 	channel *channel // nil when refused
-	client  auth.Client
+	client  *auth.Client
 	rooms   []string
-	remote  string
+	remote  netip.AddrPort
 	refusal refusal
 }
 
@@ -77,22 +83,23 @@ func (sh *shard) Open(s loop.Slot, h any) {
 	if !ok {
 		panic("pusher: a connection without a hello")
 	}
-	for int(s) >= len(sh.sessions) {
-		sh.sessions = append(sh.sessions, session{})
+	for int(s) >= len(sh.sessions)*sessionPage {
+		sh.sessions = append(sh.sessions, new([sessionPage]session))
 	}
 	if he.channel == nil {
 		sh.loop.Close(s, he.refusal.code, he.refusal.reason)
 		return
 	}
-	ses := &sh.sessions[s]
+	ses := sh.at(s)
 	cur := sh.server.current.Load()
-	*ses = session{channel: he.channel, id: rand.Text(), client: he.client, remote: he.remote, connected: time.Now()}
+	*ses = session{channel: he.channel, client: he.client, remote: he.remote, connected: time.Now().UnixNano()}
+	id := wire.NewSessionID()
 	now := cur.channels[he.channel.Name]
 	switch {
 	case sh.server.draining.Load():
 		sh.loop.Close(s, wire.CloseRestart, wire.CloseRestart.Reason())
 		return
-	case now == nil || !sh.table.Add(now.Name, uint32(s), ses.id, he.client.User):
+	case now == nil || !sh.table.Add(now.Name, uint32(s), id, he.client.User):
 		sh.loop.Close(s, wire.CloseChannelGone, wire.CloseChannelGone.Reason())
 		return
 	case now.Revision != he.channel.Revision || now.counters != he.channel.counters:
@@ -105,7 +112,7 @@ func (sh *shard) Open(s loop.Slot, h any) {
 	sh.loop.SetDeadline(s, he.client.Expires)
 	failure := sh.join(s, he.rooms)
 	sh.send(s, plain.EncodeWelcome(plain.Welcome{
-		Session: ses.id, Channel: ses.channel.Name, User: ses.client.User, Rooms: sh.rooms(s),
+		Session: id.String(), Channel: ses.channel.Name, User: ses.client.User, Rooms: sh.rooms(s),
 		Offset:    sh.offset(ses),
 		Heartbeat: cur.settings.Pusher.Heartbeat.Interval.Std().Milliseconds(),
 	}))
@@ -116,7 +123,7 @@ func (sh *shard) Open(s loop.Slot, h any) {
 
 // Closed ends the session, if there was one.
 func (sh *shard) Closed(s loop.Slot) {
-	ses := &sh.sessions[s]
+	ses := sh.at(s)
 	if ses.channel != nil {
 		ses.channel.counters.connections.Add(-1)
 		sh.table.Remove(uint32(s))
@@ -134,7 +141,7 @@ func (sh *shard) Gap(n uint32) []byte { return plain.EncodeGap(n) }
 
 // Text takes a client's message.
 func (sh *shard) Text(s loop.Slot, msg []byte) {
-	ses := &sh.sessions[s]
+	ses := sh.at(s)
 	r, err := plain.Decode(msg)
 	if err != nil {
 		sh.failure(s, r, plain.CodeBadMessage, err.Error())
@@ -162,11 +169,11 @@ func (sh *shard) Text(s loop.Slot, msg []byte) {
 
 // join adds the session to the rooms that it may join and says which were refused.
 func (sh *shard) join(s loop.Slot, rooms []string) *plain.Failure {
-	ses := &sh.sessions[s]
+	ses := sh.at(s)
 	verifier := sh.server.current.Load().verifier
 	var forbidden []string
 	for i, room := range rooms {
-		if !verifier.MayJoin(ses.client, room) {
+		if !verifier.MayJoin(*ses.client, room) {
 			forbidden = append(forbidden, room)
 			continue
 		}
@@ -194,7 +201,7 @@ func (sh *shard) authenticate(s loop.Slot, ses *session, r plain.Request) {
 		sh.failure(s, r, plain.CodeToken, "the token is another user's: connect anew to become another user")
 		return
 	}
-	ses.client = client
+	ses.client = &client
 	sh.loop.SetDeadline(s, client.Expires)
 	verifier := sh.server.current.Load().verifier
 	for _, room := range sh.table.Rooms(uint32(s)) {
@@ -241,7 +248,7 @@ func (sh *shard) apply(next *snapshot, c *change) {
 	for _, name := range c.changed {
 		ch := next.channels[name]
 		for _, s := range slices.Clone(sh.table.Members(name)) {
-			ses := &sh.sessions[s]
+			ses := sh.at(loop.Slot(s))
 			if was := ses.channel.Clients.Anonymous; was && !ch.Clients.Anonymous {
 				ses.channel = ch
 				sh.loop.Close(loop.Slot(s), wire.CloseUnauthorized, "this channel needs a token now")

@@ -17,12 +17,15 @@ type Slot = uint32
 // ErrTooManyRooms means that a session is in wire.MaxRooms rooms already.
 var ErrTooManyRooms = errors.New("too many rooms")
 
+// pageSize is how many members are made at a time.
+const pageSize = 1024
+
 // Table is one loop's members: which sessions are in which channel and rooms,
 // and whose they are. Only its loop may use it.
 type Table struct {
 	channels map[string]*channel
-	members  []member // by slot
-	mark     uint64   // of the walk under way, see Each
+	members  []*[pageSize]member // by slot
+	mark     uint64              // of the walk under way, see Each
 }
 
 // channel is what one Table knows of a channel.
@@ -31,7 +34,7 @@ type channel struct {
 	all      group
 	rooms    map[string]*group
 	users    map[string]*group
-	sessions map[string]Slot
+	sessions map[wire.SessionID]Slot
 }
 
 // group is a set of sessions with constant-time add and remove: each session
@@ -44,7 +47,7 @@ type group struct {
 // member is a session as a Table knows it.
 type member struct {
 	channel *channel // nil: none
-	id      string
+	id      wire.SessionID
 	user    string
 	mark    uint64
 	all     uint32       // place in channel.all
@@ -65,7 +68,7 @@ func NewTable() *Table { return &Table{channels: map[string]*channel{}} }
 func (t *Table) AddChannel(name string, at wire.Position) {
 	if t.channels[name] == nil {
 		t.channels[name] = &channel{
-			last: at, rooms: map[string]*group{}, users: map[string]*group{}, sessions: map[string]Slot{},
+			last: at, rooms: map[string]*group{}, users: map[string]*group{}, sessions: map[wire.SessionID]Slot{},
 		}
 	}
 }
@@ -79,22 +82,22 @@ func (t *Table) RemoveChannel(name string) []Slot {
 	}
 	delete(t.channels, name)
 	for _, s := range c.all.slots {
-		t.members[s] = member{}
+		*t.at(s) = member{}
 	}
 	return c.all.slots
 }
 
 // Add makes a session a member of a channel. It reports false when the channel
 // is not known (any more).
-func (t *Table) Add(name string, s Slot, id, user string) bool {
+func (t *Table) Add(name string, s Slot, id wire.SessionID, user string) bool {
 	c := t.channels[name]
 	if c == nil {
 		return false
 	}
-	for int(s) >= len(t.members) {
-		t.members = append(t.members, member{})
+	for int(s) >= len(t.members)*pageSize {
+		t.members = append(t.members, new([pageSize]member))
 	}
-	m := &t.members[s]
+	m := t.at(s)
 	*m = member{channel: c, id: id, user: user, mark: t.mark}
 	m.all = c.all.add(s)
 	if user != "" {
@@ -122,14 +125,14 @@ func (t *Table) Remove(s Slot) {
 	if m.user != "" {
 		g := c.users[m.user]
 		if moved, ok := g.remove(m.byUser); ok {
-			t.members[moved].byUser = m.byUser
+			t.at(moved).byUser = m.byUser
 		}
 		if len(g.slots) == 0 {
 			delete(c.users, m.user)
 		}
 	}
 	if moved, ok := c.all.remove(m.all); ok {
-		t.members[moved].all = m.all
+		t.at(moved).all = m.all
 	}
 	delete(c.sessions, m.id)
 	*m = member{}
@@ -194,9 +197,18 @@ func (t *Table) Find(name, id string) (Slot, bool) {
 	if c == nil {
 		return 0, false
 	}
-	s, ok := c.sessions[id]
+	return c.find(id)
+}
+
+func (c *channel) find(id string) (s Slot, ok bool) {
+	if parsed, valid := wire.ParseSessionID(id); valid {
+		s, ok = c.sessions[parsed]
+	}
 	return s, ok
 }
+
+// ID returns the id of a session.
+func (t *Table) ID(s Slot) wire.SessionID { return t.at(s).id }
 
 // Position is that of the last event that was walked for the channel: every
 // member has been given what is addressed to it up to here.
@@ -230,7 +242,7 @@ func (t *Table) Each(name string, d *Delivery, fn func(Slot)) {
 		t.eachOf(c.users[user], fn)
 	}
 	for _, id := range d.Event.Sessions {
-		if s, ok := c.sessions[id]; ok {
+		if s, ok := c.find(id); ok {
 			t.once(s, fn)
 		}
 	}
@@ -246,18 +258,21 @@ func (t *Table) eachOf(g *group, fn func(Slot)) {
 }
 
 func (t *Table) once(s Slot, fn func(Slot)) {
-	if m := &t.members[s]; m.mark != t.mark {
+	if m := t.at(s); m.mark != t.mark {
 		m.mark = t.mark
 		fn(s)
 	}
 }
 
 func (t *Table) member(s Slot) *member {
-	if int(s) >= len(t.members) || t.members[s].channel == nil {
+	if int(s) >= len(t.members)*pageSize || t.at(s).channel == nil {
 		return nil
 	}
-	return &t.members[s]
+	return t.at(s)
 }
+
+// at returns a slot's member. Pages never move, and growing copies nothing.
+func (t *Table) at(s Slot) *member { return &t.members[s/pageSize][s%pageSize] }
 
 func (t *Table) inRoom(m *member, room string) int {
 	for i := range m.rooms {
@@ -270,11 +285,11 @@ func (t *Table) inRoom(m *member, room string) int {
 
 // leaveAt takes a session out of the i-th of its rooms.
 func (t *Table) leaveAt(s Slot, i int) {
-	m := &t.members[s]
+	m := t.at(s)
 	g, at := m.rooms[i].room, m.rooms[i].at
 	if moved, ok := g.remove(at); ok {
-		for j := range t.members[moved].rooms {
-			if r := &t.members[moved].rooms[j]; r.room == g {
+		for j := range t.at(moved).rooms {
+			if r := &t.at(moved).rooms[j]; r.room == g {
 				r.at = at
 			}
 		}

@@ -17,14 +17,14 @@ import (
 // model is what a Table should say, in the simplest words.
 type model struct {
 	user  map[Slot]string
-	id    map[Slot]string
+	id    map[Slot]wire.SessionID
 	rooms map[Slot]map[string]bool
 }
 
 func (m *model) reached(ev *wire.Event) []Slot {
 	var out []Slot
 	for s := range m.id {
-		hit := ev.Broadcast() || slices.Contains(ev.Sessions, m.id[s]) || m.user[s] != "" && slices.Contains(ev.Users, m.user[s])
+		hit := ev.Broadcast() || slices.Contains(ev.Sessions, m.id[s].String()) || m.user[s] != "" && slices.Contains(ev.Users, m.user[s])
 		for _, r := range ev.Rooms {
 			hit = hit || m.rooms[s][r]
 		}
@@ -43,12 +43,14 @@ func reached(tab *Table, name string, ev *wire.Event, seq uint64) []Slot {
 	return out
 }
 
+func idOf(s Slot) wire.SessionID { return wire.SessionID{0: 1, 15: byte(s)} }
+
 func TestTableAgainstModel(t *testing.T) {
 	for seed := range uint64(20) {
 		rng := rand.New(rand.NewPCG(seed, 1))
 		tab := NewTable()
 		tab.AddChannel("c", wire.Position{Epoch: "e"})
-		m := &model{user: map[Slot]string{}, id: map[Slot]string{}, rooms: map[Slot]map[string]bool{}}
+		m := &model{user: map[Slot]string{}, id: map[Slot]wire.SessionID{}, rooms: map[Slot]map[string]bool{}}
 		pick := func(prefix string, n int) []string {
 			var out []string
 			for range rng.IntN(4) {
@@ -65,7 +67,7 @@ func TestTableAgainstModel(t *testing.T) {
 				if rng.IntN(3) > 0 {
 					user = fmt.Sprint("user", rng.IntN(8))
 				}
-				m.id[s], m.user[s], m.rooms[s] = fmt.Sprint("id", s), user, map[string]bool{}
+				m.id[s], m.user[s], m.rooms[s] = idOf(s), user, map[string]bool{}
 				tab.Add("c", s, m.id[s], user)
 			case op == 2:
 				tab.Remove(s)
@@ -81,7 +83,10 @@ func TestTableAgainstModel(t *testing.T) {
 				delete(m.rooms[s], room)
 				tab.Leave(s, room)
 			default:
-				ev := &wire.Event{Rooms: pick("room", 13), Users: pick("user", 9), Sessions: pick("id", 60)}
+				ev := &wire.Event{Rooms: pick("room", 13), Users: pick("user", 9)}
+				for range rng.IntN(4) {
+					ev.Sessions = append(ev.Sessions, idOf(Slot(rng.IntN(60))).String())
+				}
 				if got, want := reached(tab, "c", ev, uint64(step)), m.reached(ev); !slices.Equal(got, want) {
 					t.Fatalf("seed %d step %d: %+v reached %v, want %v", seed, step, ev, got, want)
 				}
@@ -107,7 +112,7 @@ func TestRemovalDuringAWalkMissesNobody(t *testing.T) {
 		tab := NewTable()
 		tab.AddChannel("c", wire.Position{})
 		for s := range Slot(200) {
-			tab.Add("c", s, fmt.Sprint(s), "")
+			tab.Add("c", s, idOf(s), "")
 			if err := tab.Join(s, "r"); err != nil {
 				t.Fatal(err)
 			}
@@ -130,7 +135,7 @@ func TestRemovalDuringAWalkMissesNobody(t *testing.T) {
 func TestRoomsAreBounded(t *testing.T) {
 	tab := NewTable()
 	tab.AddChannel("c", wire.Position{})
-	tab.Add("c", 1, "id", "")
+	tab.Add("c", 1, idOf(1), "")
 	for i := range wire.MaxRooms {
 		if err := tab.Join(1, fmt.Sprint(i)); err != nil {
 			t.Fatal(err)
@@ -147,12 +152,12 @@ func TestRoomsAreBounded(t *testing.T) {
 func TestRemovedChannelKeepsNothing(t *testing.T) {
 	tab := NewTable()
 	tab.AddChannel("c", wire.Position{Epoch: "one", Seq: 7})
-	tab.Add("c", 3, "id", "u")
+	tab.Add("c", 3, idOf(3), "u")
 	if got := tab.RemoveChannel("c"); !slices.Equal(got, []Slot{3}) {
 		t.Fatalf("got %v, want the one session", got)
 	}
 	tab.Remove(3)
-	if tab.Add("c", 3, "id", "u") {
+	if tab.Add("c", 3, idOf(3), "u") {
 		t.Fatal("a session was added to a channel that is gone")
 	}
 	tab.AddChannel("c", wire.Position{Epoch: "two"})

@@ -36,6 +36,22 @@ func TestDocumentedCloseCodes(t *testing.T) {
 	}
 }
 
+func TestSessionID(t *testing.T) {
+	id := NewSessionID()
+	if got, ok := ParseSessionID(id.String()); !ok || got != id || len(id.String()) != 26 {
+		t.Errorf("%s came back as %s", id, got)
+	}
+	last := SessionID{}.String()
+	for _, bad := range []string{"", "x", id.String() + "A", strings.ToLower(id.String()), last[:25] + "B", strings.Repeat("!", 26)} {
+		if bad == id.String() {
+			continue // all digits: lower case is the same
+		}
+		if got, ok := ParseSessionID(bad); ok {
+			t.Errorf("%q was read as %s", bad, got)
+		}
+	}
+}
+
 func TestPosition(t *testing.T) {
 	p := Position{Epoch: "abc", Seq: 1 << 60}
 	if got, err := ParsePosition(p.String()); err != nil || got != p {
