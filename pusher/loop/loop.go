@@ -137,8 +137,19 @@ func (l *Loop) Lag() time.Duration { return time.Since(l.start) - time.Duration(
 // Stats returns the loop's counters.
 func (l *Loop) Stats() *Stats { return &l.stats }
 
-// SetConfig replaces the configuration. On the loop only.
-func (l *Loop) SetConfig(c Config) { l.config = c }
+// SetConfig replaces the configuration, for the connections that stand as well.
+// On the loop only.
+func (l *Loop) SetConfig(c Config) {
+	if l.config == c {
+		return
+	}
+	l.config = c
+	for p := range l.pages {
+		for i := range l.pages[p] {
+			l.reschedule(Slot(p*pageSize+i), &l.pages[p][i])
+		}
+	}
+}
 
 // SetBuffer sets how many unsent bytes the connection may have, and whether the
 // oldest events are dropped or the connection is closed when there are more.

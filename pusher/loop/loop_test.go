@@ -294,6 +294,42 @@ func TestHeartbeat(t *testing.T) {
 	}
 }
 
+func TestAShorterHeartbeatHoldsForConnectionsThatStand(t *testing.T) {
+	h := start(t, Config{HeartbeatInterval: time.Hour, HeartbeatTimeout: time.Hour})
+	c, _ := dial(t, h, nil)
+	h.on(t, func() {
+		h.loop.SetConfig(Config{HeartbeatInterval: 100 * time.Millisecond, HeartbeatTimeout: time.Hour, MaxMessage: 1 << 10})
+	})
+	if f := readFrame(t, c); f.Header.OpCode != ws.OpPing {
+		t.Fatalf("got %v, want a ping", f.Header.OpCode)
+	}
+}
+
+func TestAFullInboxMakesPublishersWait(t *testing.T) {
+	h := start(t, Config{})
+	release, posted := make(chan struct{}), make(chan struct{})
+	h.loop.Post(fn(func() { <-release }))
+	go func() {
+		defer close(posted)
+		for range 3 * inboxBytes >> 20 {
+			h.loop.Post(heavy{})
+		}
+	}()
+	select {
+	case <-posted:
+		t.Fatal("48 MiB of work were taken while the loop is busy")
+	case <-time.After(200 * time.Millisecond):
+	}
+	close(release)
+	<-posted
+}
+
+// heavy is work of a mebibyte.
+type heavy struct{}
+
+func (heavy) Run()      {}
+func (heavy) Size() int { return 1 << 20 }
+
 func TestDeadlineComesOnceAndNeverEarly(t *testing.T) {
 	h := start(t, Config{})
 	c, s := dial(t, h, nil)
