@@ -4,6 +4,7 @@
 package pusher
 
 import (
+	"crypto/rand"
 	"net/netip"
 	"slices"
 	"time"
@@ -93,7 +94,8 @@ func (sh *shard) Open(s loop.Slot, h any) {
 	ses := sh.at(s)
 	cur := sh.server.current.Load()
 	*ses = session{channel: he.channel, client: he.client, remote: he.remote, connected: time.Now().UnixNano()}
-	id := wire.NewSessionID()
+	var id wire.SessionID
+	_, _ = rand.Read(id[:]) // never fails
 	now := cur.channels[he.channel.Name]
 	switch {
 	case sh.server.draining.Load():

@@ -3,21 +3,12 @@
 
 package wire
 
-import (
-	"crypto/rand"
-	"encoding/base32"
-)
+import "encoding/base32"
 
-// SessionID names a session. It cannot be guessed: 128 random bits.
+// SessionID names a session. It is random, so that it cannot be guessed.
 type SessionID [16]byte
 
 var sessionIDs = base32.StdEncoding.WithPadding(base32.NoPadding)
-
-// NewSessionID makes an id up.
-func NewSessionID() (id SessionID) {
-	_, _ = rand.Read(id[:]) // never fails
-	return id
-}
 
 // String is the id as clients and publishers see it: 26 letters and digits.
 func (id SessionID) String() string { return sessionIDs.EncodeToString(id[:]) }
