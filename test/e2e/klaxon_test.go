@@ -17,6 +17,7 @@ import (
 	. "github.com/onsi/gomega"
 	"github.com/onsi/gomega/types"
 	appsv1 "k8s.io/api/apps/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	k8stypes "k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -88,7 +89,7 @@ var _ = Describe("Klaxon on a cluster", Ordered, func() {
 	It("installs by helm", func() {
 		repository, tag := image[:strings.LastIndex(image, ":")], image[strings.LastIndex(image, ":")+1:]
 		notes := helm("install", release, "../../charts/klaxon", "-n", operators, "--create-namespace", "--wait",
-			"--set", "image.repository="+repository, "--set-string", "image.tag="+tag, "--set", "statusInterval=2s")
+			"--set", "image.repository="+repository, "--set-string", "image.tag="+tag, "--set", "statusInterval=2s", "--set", "replicas=2")
 		Expect(notes).To(ContainSubstring("kind: Channel"), "the notes show a first Channel")
 		for _, ns := range []string{shop, other} {
 			kubectl("create", "namespace", ns)
@@ -220,7 +221,15 @@ spec: {clients: {anonymous: true}, pusher: {metrics: {access: Open}}}
 		Expect(patch(`{"metadata":{"annotations":{"push.klaxon.dev/nudge":"test"}}}`)).To(Succeed())
 	})
 
-	It("keeps everything going while the operator restarts", func() {
+	It("lets another operator take over when the leader goes", func() {
+		leader := leaderPod()
+		kubectl("delete", "pod", "-n", operators, leader, "--wait=false")
+		measured("heir", onEdge("heir", forAll))
+		Expect(leaderPod()).NotTo(Equal(leader))
+		kubectl("delete", "channel", "-n", shop, "heir")
+	})
+
+	It("keeps everything going while no operator runs", func() {
 		kubectl("delete", "pod", "-n", operators, "--all", "--wait=true")
 		Expect(orders.closed()).To(BeZero())
 		kubectl("rollout", "status", "-n", operators, "deployment", "--timeout=60s")
@@ -242,9 +251,7 @@ spec: {clients: {anonymous: true}, pusher: {metrics: {access: Open}}}
 	It("costs little", func() {
 		AddReportEntry("resident memory of a push server with 5 Channels and 2 clients", resident(shop, podsOf("edge")[0].Name, 8082))
 		AddReportEntry("resident memory of an idle push server", resident(shop, podsOf("ticker")[0].Name, 8082))
-		pods := &corev1.PodList{}
-		Expect(kube.List(context.Background(), pods, client.InNamespace(operators))).To(Succeed())
-		AddReportEntry("resident memory of the operator", resident(operators, pods.Items[0].Name, 8080))
+		AddReportEntry("resident memory of the operator", resident(operators, leaderPod(), 8080))
 	})
 
 	It("tells clients when to come back as a pod is rolled", func() {
@@ -326,6 +333,15 @@ func restarted() types.GomegaMatcher {
 		return Equal(wire.CloseRestart)
 	}
 	return BeElementOf(wire.CloseRestart, wire.CloseCode(1006))
+}
+
+// leaderPod is the pod that holds the operators' lease.
+func leaderPod() string {
+	GinkgoHelper()
+	lease := get(&coordinationv1.Lease{}, operators, release+"-operator")
+	Expect(lease.Spec.HolderIdentity).NotTo(BeNil())
+	pod, _, _ := strings.Cut(*lease.Spec.HolderIdentity, "_")
+	return pod
 }
 
 func operatorAccount() string {
