@@ -12,6 +12,7 @@ import (
 	"github.com/klaxon-dev/klaxon/pusher/auth"
 	"github.com/klaxon-dev/klaxon/pusher/hub"
 	"github.com/klaxon-dev/klaxon/pusher/loop"
+	"github.com/klaxon-dev/klaxon/pusher/slab"
 	"github.com/klaxon-dev/klaxon/pusher/wire"
 	"github.com/klaxon-dev/klaxon/pusher/wire/plain"
 )
@@ -25,11 +26,8 @@ type shard struct {
 
 	// Owned by the loop.
 	table    *hub.Table
-	sessions []*[sessionPage]session // by slot
+	sessions slab.Slab[session] // by slot
 }
-
-// sessionPage is how many sessions are made at a time. Pages never move.
-const sessionPage = 1024
 
 // session is one client's attachment to one channel. What the table knows (id,
 // user, rooms) is not kept twice.
@@ -41,7 +39,7 @@ type session struct {
 }
 
 // at returns the session of a slot.
-func (sh *shard) at(s loop.Slot) *session { return &sh.sessions[s/sessionPage][s%sessionPage] }
+func (sh *shard) at(s loop.Slot) *session { return sh.sessions.At(uint32(s)) }
 
 // hello is what the clients listener knows of a connection that it hands over.
 type hello struct {
@@ -84,9 +82,7 @@ func (sh *shard) Open(s loop.Slot, h any) {
 	if !ok {
 		panic("pusher: a connection without a hello")
 	}
-	for int(s) >= len(sh.sessions)*sessionPage {
-		sh.sessions = append(sh.sessions, new([sessionPage]session))
-	}
+	sh.sessions.Grow(uint32(s))
 	if he.channel == nil {
 		sh.loop.Close(s, he.refusal.code, he.refusal.reason)
 		return

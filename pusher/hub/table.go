@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/klaxon-dev/klaxon/pusher/slab"
 	"github.com/klaxon-dev/klaxon/pusher/wire"
 )
 
@@ -17,15 +18,12 @@ type Slot = uint32
 // ErrTooManyRooms means that a session is in wire.MaxRooms rooms already.
 var ErrTooManyRooms = errors.New("too many rooms")
 
-// pageSize is how many members are made at a time.
-const pageSize = 1024
-
 // Table is one loop's members: which sessions are in which channel and rooms,
 // and whose they are. Only its loop may use it.
 type Table struct {
 	channels map[string]*channel
-	members  []*[pageSize]member // by slot
-	mark     uint64              // of the walk under way, see Each
+	members  slab.Slab[member] // by slot
+	mark     uint64            // of the walk under way, see Each
 }
 
 // channel is what one Table knows of a channel.
@@ -94,9 +92,7 @@ func (t *Table) Add(name string, s Slot, id wire.SessionID, user string) bool {
 	if c == nil {
 		return false
 	}
-	for int(s) >= len(t.members)*pageSize {
-		t.members = append(t.members, new([pageSize]member))
-	}
+	t.members.Grow(s)
 	m := t.at(s)
 	*m = member{channel: c, id: id, user: user, mark: t.mark}
 	m.all = c.all.add(s)
@@ -265,14 +261,13 @@ func (t *Table) once(s Slot, fn func(Slot)) {
 }
 
 func (t *Table) member(s Slot) *member {
-	if int(s) >= len(t.members)*pageSize || t.at(s).channel == nil {
+	if s >= t.members.Len() || t.at(s).channel == nil {
 		return nil
 	}
 	return t.at(s)
 }
 
-// at returns a slot's member. Pages never move, and growing copies nothing.
-func (t *Table) at(s Slot) *member { return &t.members[s/pageSize][s%pageSize] }
+func (t *Table) at(s Slot) *member { return t.members.At(s) }
 
 func (t *Table) inRoom(m *member, room string) int {
 	for i := range m.rooms {

@@ -66,17 +66,15 @@ type inbound struct {
 	message frames.Assembler
 }
 
-const pageSize = 1024
-
-// at returns the connection of a slot. The pointer stays good: pages never move.
-func (l *Loop) at(s Slot) *conn { return &l.pages[s/pageSize][s%pageSize] }
+// at returns the connection of a slot. The pointer stays good.
+func (l *Loop) at(s Slot) *conn { return l.conns.At(uint32(s)) }
 
 func (l *Loop) newSlot() (Slot, *conn) {
 	if len(l.freeSlots) == 0 {
-		base := Slot(len(l.pages) * pageSize) //nolint:gosec // bounded by descriptors
-		l.pages = append(l.pages, new([pageSize]conn))
-		for i := pageSize - 1; i >= 0; i-- {
-			l.freeSlots = append(l.freeSlots, base+Slot(i))
+		base := l.conns.Len()
+		l.conns.Grow(base)
+		for s := l.conns.Len(); s > base; s-- {
+			l.freeSlots = append(l.freeSlots, Slot(s-1))
 		}
 	}
 	s := l.freeSlots[len(l.freeSlots)-1]

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/klaxon-dev/klaxon/pusher/settings"
+	"github.com/klaxon-dev/klaxon/pusher/slab"
 	"github.com/klaxon-dev/klaxon/pusher/wire/frames"
 )
 
@@ -74,7 +75,7 @@ type Loop struct {
 
 	// Owned by the loop.
 	config    Config
-	pages     []*[pageSize]conn
+	conns     slab.Slab[conn]
 	freeSlots []Slot
 	goneSlots []Slot
 	nodes     []node
@@ -144,10 +145,8 @@ func (l *Loop) SetConfig(c Config) {
 		return
 	}
 	l.config = c
-	for p := range l.pages {
-		for i := range l.pages[p] {
-			l.reschedule(Slot(p*pageSize+i), &l.pages[p][i])
-		}
+	for s := range Slot(l.conns.Len()) {
+		l.reschedule(s, l.at(s))
 	}
 }
 
@@ -318,11 +317,8 @@ func (l *Loop) shutdown() {
 			d.Drop()
 		}
 	}
-	for p := range l.pages {
-		for i := range l.pages[p] {
-			s := Slot(p*pageSize + i)
-			l.drop(s, l.at(s))
-		}
+	for s := range Slot(l.conns.Len()) {
+		l.drop(s, l.at(s))
 	}
 	l.reap()
 	l.report(time.Now())
