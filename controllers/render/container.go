@@ -4,6 +4,8 @@
 package render
 
 import (
+	"strconv"
+
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -16,6 +18,9 @@ import (
 const userID = 65532
 
 const containerName = "pusher"
+
+// memoryPercent of its container's memory limit is what the Go runtime aims at.
+const memoryPercent = 90
 
 func container(shape *v1alpha1.PodTemplateSpec, image string) *corev1ac.ContainerApplyConfiguration {
 	c := corev1ac.Container().
@@ -32,7 +37,7 @@ func container(shape *v1alpha1.PodTemplateSpec, image string) *corev1ac.Containe
 		WithVolumeMounts(corev1ac.VolumeMount().WithName("settings").WithMountPath(settingsDir).WithReadOnly(true)).
 		WithLivenessProbe(probe("/healthz").WithInitialDelaySeconds(5).WithPeriodSeconds(10).WithTimeoutSeconds(5).WithFailureThreshold(3)).
 		WithReadinessProbe(probe("/readyz").WithPeriodSeconds(2).WithTimeoutSeconds(2).WithFailureThreshold(3))
-	return withRuntimeLimits(c, shape.Resources)
+	return withMemoryLimit(c, shape.Resources)
 }
 
 func containerPort(name string, port int32) *corev1ac.ContainerPortApplyConfiguration {
@@ -53,26 +58,17 @@ func resources(r *corev1.ResourceRequirements) *corev1ac.ResourceRequirementsApp
 	})
 }
 
-// withRuntimeLimits tells the Go runtime the container's limits. A limit that
-// is not set is left out: the kubelet would put the node's size in its place.
-func withRuntimeLimits(c *corev1ac.ContainerApplyConfiguration, r *corev1.ResourceRequirements) *corev1ac.ContainerApplyConfiguration {
-	if r == nil {
+// withMemoryLimit tells the Go runtime to collect harder before the container's
+// memory limit is reached. The rest of it is for what the runtime does not
+// count, such as the kernel's share of the container. The CPU limit needs no
+// telling: the runtime reads it from the cgroup and follows its changes.
+func withMemoryLimit(c *corev1ac.ContainerApplyConfiguration, r *corev1.ResourceRequirements) *corev1ac.ContainerApplyConfiguration {
+	if r == nil || r.Limits.Memory().IsZero() {
 		return c
 	}
-	for _, v := range []struct {
-		env   string
-		limit corev1.ResourceName
-	}{{"GOMEMLIMIT", corev1.ResourceMemory}, {"GOMAXPROCS", corev1.ResourceCPU}} {
-		if _, ok := r.Limits[v.limit]; !ok {
-			continue
-		}
-		c.WithEnv(corev1ac.EnvVar().WithName(v.env).WithValueFrom(corev1ac.EnvVarSource().WithResourceFieldRef(
-			corev1ac.ResourceFieldSelector().
-				WithContainerName(containerName).
-				WithResource("limits." + string(v.limit)).
-				WithDivisor(resource.MustParse("1")))))
-	}
-	return c
+	// In this order nothing overflows.
+	bytes := r.Limits.Memory().Value() / 100 * memoryPercent
+	return c.WithEnv(corev1ac.EnvVar().WithName("GOMEMLIMIT").WithValue(strconv.FormatInt(bytes, 10)))
 }
 
 func podSecurity() *corev1ac.PodSecurityContextApplyConfiguration {
