@@ -4,19 +4,25 @@
 package pusher
 
 import (
+	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"strings"
 
 	"github.com/gobwas/ws"
 
+	"github.com/klaxon-dev/klaxon/pusher/acceptor"
 	"github.com/klaxon-dev/klaxon/pusher/auth"
 	"github.com/klaxon-dev/klaxon/pusher/loop"
 	"github.com/klaxon-dev/klaxon/pusher/wire"
 	"github.com/klaxon-dev/klaxon/pusher/wire/plain"
+	"github.com/klaxon-dev/klaxon/pusher/wire/upgrade"
 )
 
 // bearerProtocol is the prefix of a pseudo subprotocol that carries a token, for
@@ -42,37 +48,95 @@ func problem(w http.ResponseWriter, status int, detail string) {
 	})
 }
 
-// serveWebSocket does the handshake and hands the socket over to a loop. A
-// client that may not connect for a reason that its program can do something
-// about is let in and closed with a code, because a browser cannot see why a
-// handshake failed.
-func (srv *Server) serveWebSocket(w http.ResponseWriter, r *http.Request) {
+// attempt is what a client says when it wants to connect, however it says it.
+type attempt struct {
+	channel      string
+	host, origin string
+	token        string
+	rooms        []string
+	remote       netip.AddrPort
+}
+
+// refused is an answer in HTTP to an attempt.
+type refused struct {
+	status int
+	detail string
+}
+
+// decide says who the client is and what it may do, or why it gets no WebSocket
+// at all. A client that may not connect for a reason that its program can do
+// something about is let in and closed with a code, because a browser cannot see
+// why a handshake failed.
+func (srv *Server) decide(a attempt) (*hello, *refused) {
+	if err := checkRooms(a.rooms); err != nil {
+		return nil, &refused{http.StatusBadRequest, err.Error()}
+	}
 	snap := srv.current.Load()
-	name := r.PathValue("channel")
+	if snap.channels[a.channel] != nil {
+		if err := snap.verifier.Origin(a.channel, a.origin, a.host); err != nil {
+			return nil, &refused{http.StatusForbidden, err.Error()}
+		}
+	}
+	if srv.draining.Load() || srv.connections() >= srv.maxConns {
+		return nil, &refused{http.StatusServiceUnavailable, "this push server takes no more connections now"}
+	}
+	h := srv.admit(snap, a.channel, a.token)
+	h.rooms, h.remote = a.rooms, a.remote
+	return h, nil
+}
+
+// Upgrade is the fast path: it completes a handshake that the acceptor has read,
+// and hands the socket to a loop. What must be answered in HTTP it leaves alone.
+func (srv *Server) Upgrade(c *acceptor.Conn) bool {
+	r := c.Request
+	name, ok := bytes.CutPrefix(r.Path, []byte("/ws/"))
+	if !ok || bytes.IndexByte(name, '/') >= 0 {
+		return false
+	}
+	a := attempt{channel: string(name), host: string(r.Host), origin: string(r.Origin), remote: c.Remote}
+	var query url.Values
+	if len(r.Query) > 0 {
+		query, _ = url.ParseQuery(string(r.Query)) // what is malformed is left out, as net/http does
+	}
+	a.rooms = query["room"]
+	a.token = token(string(r.Authorization), []string{string(r.Protocols)}, query)
+	h, no := srv.decide(a)
+	if no != nil {
+		return false
+	}
+	protocol := ""
+	if r.Selects(plain.Subprotocol) {
+		protocol = plain.Subprotocol
+	}
+	s := loop.Socket{FD: c.FD, Answer: upgrade.AppendAnswer(make([]byte, 0, 192), r.Key, protocol), Early: bytes.Clone(c.Early)}
+	if !srv.leastLoaded().loop.Adopt(s, h) {
+		h.release()
+	}
+	return true
+}
+
+// serveWebSocket is the general path: handshakes that came in pieces, on a
+// connection that was used before, or with anything in them that is unusual.
+func (srv *Server) serveWebSocket(w http.ResponseWriter, r *http.Request) {
 	if !strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
 		w.Header().Set("Upgrade", "websocket")
 		problem(w, http.StatusUpgradeRequired, "this URL speaks WebSocket: connect with new WebSocket(url)")
 		return
 	}
-	rooms := r.URL.Query()["room"]
-	if err := checkRooms(rooms); err != nil {
-		problem(w, http.StatusBadRequest, err.Error())
-		return
+	query := r.URL.Query()
+	a := attempt{
+		channel: r.PathValue("channel"), host: r.Host, origin: r.Header.Get("Origin"), rooms: query["room"],
+		token: token(r.Header.Get("Authorization"), r.Header.Values("Sec-Websocket-Protocol"), query),
 	}
-	if snap.channels[name] != nil {
-		if err := snap.verifier.Origin(name, r.Header.Get("Origin"), r.Host); err != nil {
-			problem(w, http.StatusForbidden, err.Error())
-			return
+	a.remote, _ = netip.ParseAddrPort(r.RemoteAddr) // as net/http writes it
+	h, no := srv.decide(a)
+	if no != nil {
+		if no.status == http.StatusServiceUnavailable {
+			w.Header().Set("Retry-After", "5")
 		}
-	}
-	if srv.draining.Load() || srv.connections() >= srv.maxConns {
-		w.Header().Set("Retry-After", "5")
-		problem(w, http.StatusServiceUnavailable, "this push server takes no more connections now")
+		problem(w, no.status, no.detail)
 		return
 	}
-	h := srv.admit(snap, name, token(r))
-	h.rooms = rooms
-	h.remote, _ = netip.ParseAddrPort(r.RemoteAddr) // as net/http writes it
 	if !srv.handOver(w, r, h) {
 		h.release()
 	}
@@ -127,22 +191,22 @@ func closeCode(code string) wire.CloseCode {
 
 // token finds the client's token: in the Authorization header, in a pseudo
 // subprotocol, or in the query.
-func token(r *http.Request) string {
-	if scheme, t, ok := strings.Cut(r.Header.Get("Authorization"), " "); ok && strings.EqualFold(scheme, "Bearer") {
+func token(authorization string, protocols []string, query url.Values) string {
+	if scheme, t, ok := strings.Cut(authorization, " "); ok && strings.EqualFold(scheme, "Bearer") {
 		return strings.TrimSpace(t)
 	}
-	for _, h := range r.Header.Values("Sec-Websocket-Protocol") {
+	for _, h := range protocols {
 		for p := range strings.SplitSeq(h, ",") {
 			if t, ok := strings.CutPrefix(strings.TrimSpace(p), bearerProtocol); ok {
 				return t
 			}
 		}
 	}
-	return r.URL.Query().Get("token")
+	return query.Get("token")
 }
 
-// handOver completes the handshake and gives the socket to the loop with the
-// fewest connections. It reports whether a loop has taken it.
+// handOver completes the handshake and gives the socket to a loop. It reports
+// whether a loop has taken it.
 func (srv *Server) handOver(w http.ResponseWriter, r *http.Request, h *hello) bool {
 	up := ws.HTTPUpgrader{Timeout: handshakeTimeout, Protocol: func(p string) bool { return p == plain.Subprotocol }}
 	conn, rw, _, err := up.Upgrade(r, w)
@@ -153,8 +217,7 @@ func (srv *Server) handOver(w http.ResponseWriter, r *http.Request, h *hello) bo
 		}
 		return false
 	}
-	// Bytes that came in the same segment as the request are the connection's first.
-	early, err := io.ReadAll(io.LimitReader(rw.Reader, int64(rw.Reader.Buffered())))
+	early, err := unread(rw.Reader, conn)
 	if err != nil {
 		_ = conn.Close()
 		return false
@@ -164,11 +227,28 @@ func (srv *Server) handOver(w http.ResponseWriter, r *http.Request, h *hello) bo
 		srv.log.Error("taking over a client's socket", "error", err)
 		return false
 	}
+	return srv.leastLoaded().loop.Adopt(loop.Socket{FD: fd, Early: early}, h)
+}
+
+// unread returns what the client sent behind its request and somebody has read
+// already: they are the connection's first bytes.
+func unread(buffer *bufio.Reader, conn net.Conn) ([]byte, error) {
+	n := buffer.Buffered()
+	if c, ok := conn.(interface{ Buffered() int }); ok {
+		n += c.Buffered()
+	}
+	early := make([]byte, n)
+	_, err := io.ReadFull(buffer, early)
+	return early, err
+}
+
+// leastLoaded returns the shard with the fewest connections.
+func (srv *Server) leastLoaded() *shard {
 	best := srv.shards[0]
 	for _, sh := range srv.shards[1:] {
 		if sh.loop.Stats().Connections() < best.loop.Stats().Connections() {
 			best = sh
 		}
 	}
-	return best.loop.Adopt(fd, early, h)
+	return best
 }

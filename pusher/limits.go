@@ -11,16 +11,18 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/klaxon-dev/klaxon/pusher/acceptor"
 )
 
 const (
-	// maxHandshakes is how many connections may be on their way to a loop, or
-	// be plain HTTP, at once. More wait in the kernel's backlog.
+	// maxHandshakes is how many connections net/http may have at once: those that
+	// send their request in pieces, or are plain HTTP. More wait.
 	maxHandshakes = 512
 	// handshakeTimeout is how long each half of a request may take.
 	handshakeTimeout = 10 * time.Second
 	// reservedFDs are kept for handshakes, publishers, probes and files.
-	reservedFDs = maxHandshakes + 512
+	reservedFDs = maxHandshakes + acceptor.MaxWaiting + 512
 )
 
 // handshakes is a listener that waits while too many of its connections are

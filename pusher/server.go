@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -15,6 +16,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/klaxon-dev/klaxon/pusher/acceptor"
 	"github.com/klaxon-dev/klaxon/pusher/broker"
 	"github.com/klaxon-dev/klaxon/pusher/events"
 	"github.com/klaxon-dev/klaxon/pusher/hub"
@@ -57,13 +59,15 @@ type Server struct {
 }
 
 type listeners struct {
-	clients, events, admin             net.Listener
+	clients                            *acceptor.Acceptor
+	rest                               net.Listener // what clients leaves for clientsHTTP
+	events, admin                      net.Listener
 	clientsHTTP, eventsHTTP, adminHTTP *http.Server
 }
 
 // New builds a Server that serves s and listens. Nothing is accepted before Start.
 func New(config Config, s *settings.Settings) (*Server, error) {
-	srv := &Server{log: config.Log, config: config, failed: make(chan error, 3), stuck: defaultStuck}
+	srv := &Server{log: config.Log, config: config, failed: make(chan error, 4), stuck: defaultStuck}
 	if srv.log == nil {
 		srv.log = slog.Default()
 	}
@@ -84,11 +88,12 @@ func New(config Config, s *settings.Settings) (*Server, error) {
 	for _, sh := range srv.shards {
 		srv.running.Go(sh.loop.Run)
 	}
-	if err := srv.Reload(s); err != nil {
+	if err := srv.listen(); err != nil {
 		srv.stopLoops()
 		return nil, err
 	}
-	if err := srv.listen(); err != nil {
+	if err := srv.Reload(s); err != nil {
+		srv.listeners.close()
 		srv.stopLoops()
 		return nil, err
 	}
@@ -138,33 +143,25 @@ func (srv *Server) listen() error {
 		IdleTimeout:       60 * time.Second,
 		MaxHeaderBytes:    8 << 10,
 	}
-	for _, each := range []struct {
-		what string
-		addr string
-		to   *net.Listener
-	}{
-		{"clients", srv.config.ClientsAddr, &l.clients},
-		{"events", srv.config.EventsAddr, &l.events},
-		{"admin", srv.config.AdminAddr, &l.admin},
-	} {
-		var lc net.ListenConfig
-		if each.to == &l.clients {
-			lc.KeepAlive = -1 // the heartbeat looks after clients; probes would be double
-		}
-		ln, err := lc.Listen(context.Background(), "tcp", each.addr)
-		if err != nil {
-			l.close()
-			return fmt.Errorf("pusher: %s listener: %w", each.what, err)
-		}
-		*each.to = ln
+	var err error
+	if l.clients, err = acceptor.Listen(srv.config.ClientsAddr, srv, srv.log); err != nil {
+		return fmt.Errorf("pusher: clients listener: %w", err)
 	}
-	limited := limitHandshakes(l.clients)
-	l.clients, l.clientsHTTP.ConnState = limited, limited.done
+	if l.events, err = net.Listen("tcp", srv.config.EventsAddr); err != nil {
+		l.close()
+		return fmt.Errorf("pusher: events listener: %w", err)
+	}
+	if l.admin, err = net.Listen("tcp", srv.config.AdminAddr); err != nil {
+		l.close()
+		return fmt.Errorf("pusher: admin listener: %w", err)
+	}
+	limited := limitHandshakes(l.clients.Rest())
+	l.rest, l.clientsHTTP.ConnState = limited, limited.done
 	return nil
 }
 
 func (l *listeners) close() {
-	for _, ln := range []net.Listener{l.clients, l.events, l.admin} {
+	for _, ln := range []io.Closer{l.clients, l.events, l.admin} {
 		if ln != nil {
 			_ = ln.Close()
 		}
@@ -183,11 +180,16 @@ func (srv *Server) AdminAddr() net.Addr { return srv.listeners.admin.Addr() }
 // Start accepts connections on all listeners.
 func (srv *Server) Start() {
 	l := &srv.listeners
+	srv.running.Go(func() {
+		if err := l.clients.Run(); err != nil {
+			srv.failed <- fmt.Errorf("pusher: clients listener: %w", err)
+		}
+	})
 	for _, each := range []struct {
 		what string
 		http *http.Server
 		ln   net.Listener
-	}{{"clients", l.clientsHTTP, l.clients}, {"events", l.eventsHTTP, l.events}, {"admin", l.adminHTTP, l.admin}} {
+	}{{"clients", l.clientsHTTP, l.rest}, {"events", l.eventsHTTP, l.events}, {"admin", l.adminHTTP, l.admin}} {
 		srv.running.Go(func() {
 			if err := each.http.Serve(each.ln); !errors.Is(err, http.ErrServerClosed) {
 				srv.failed <- fmt.Errorf("pusher: %s listener: %w", each.what, err)

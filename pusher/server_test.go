@@ -429,7 +429,7 @@ func TestAHandshakeThatStraddlesAReload(t *testing.T) {
 			t.Fatalf("%s: the old settings refuse: %+v", name, h.refusal)
 		}
 		fd, err := loop.Detach(theirs)
-		if err != nil || !srv.shards[0].loop.Adopt(fd, nil, h) {
+		if err != nil || !srv.shards[0].loop.Adopt(loop.Socket{FD: fd}, h) {
 			t.Fatal("the loop did not take the connection", err)
 		}
 		(&client{t: t, conn: ours, r: ours}).closed(want)
@@ -496,33 +496,51 @@ func TestAFreshTokenWithFewerRoomsLeavesTheOthers(t *testing.T) {
 	c.next("pong")
 }
 
-func TestHandshakesAreBounded(t *testing.T) {
+// TestSlowRequestsAreBoundedAndHoldUpNobody sends half a request each from as
+// many connections as net/http may have.
+func TestSlowRequestsAreBoundedAndHoldUpNobody(t *testing.T) {
 	srv := serve(t, open("orders"))
-	var idle []net.Conn
+	var slow []net.Conn
 	for range maxHandshakes {
-		c, err := net.Dial("tcp", srv.ClientsAddr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() { _ = c.Close() }()
-		idle = append(idle, c)
+		c := dial(t, srv)
+		send(t, c, "GET /")
+		slow = append(slow, c)
 	}
 	waits := make(chan error, 1)
+	one := dial(t, srv)
+	send(t, one, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
 	go func() {
-		d, base := dialer(srv)
-		conn, _, _, err := d.Dial(context.Background(), base+"orders")
-		if err == nil {
-			_ = conn.Close()
-		}
+		_, err := http.ReadResponse(bufio.NewReader(one), nil)
 		waits <- err
 	}()
+	connect(t, srv, "orders").next("welcome")
 	select {
 	case err := <-waits:
 		t.Fatalf("one connection more than fit was served: %v", err)
 	case <-time.After(200 * time.Millisecond):
 	}
-	_ = idle[0].Close()
+	_ = slow[0].Close()
 	if err := <-waits; err != nil {
 		t.Fatalf("with a place free again: %v", err)
+	}
+}
+
+func dial(t *testing.T, srv *Server) net.Conn {
+	t.Helper()
+	c, err := net.Dial("tcp", srv.ClientsAddr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	if err := c.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func send(t *testing.T, c net.Conn, s string) {
+	t.Helper()
+	if _, err := io.WriteString(c, s); err != nil {
+		t.Fatal(err)
 	}
 }

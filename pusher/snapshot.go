@@ -119,6 +119,10 @@ func (srv *Server) Reload(s *settings.Settings) error {
 	srv.current.Store(next)
 	srv.onLoops(func(sh *shard) { sh.apply(next, change) })
 	srv.broker.SetChannels(next.names())
+	heartbeat := next.settings.Pusher.Heartbeat
+	if err := srv.listeners.clients.SetPatience(heartbeat.Interval.Std() + heartbeat.Timeout.Std()); err != nil {
+		srv.log.Warn("peers that vanish are noticed by the heartbeat only", "error", err)
+	}
 
 	srv.settingsError.Store(nil)
 	srv.log.Info("serving settings", "revision", s.Revision, "channels", len(s.Channels),

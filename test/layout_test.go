@@ -41,7 +41,8 @@ var imports = map[string][]string{
 
 	// Siblings below pusher/ share only wire, settings and slab, so that each can be
 	// read, tested and replaced alone; pusher joins them.
-	"pusher":                   {"pusher/auth", "pusher/broker", "pusher/events", "pusher/hub", "pusher/loop", "pusher/settings", "pusher/slab", "pusher/wire", "pusher/wire/frames", "pusher/wire/plain"},
+	"pusher":                   {"pusher/acceptor", "pusher/auth", "pusher/broker", "pusher/events", "pusher/hub", "pusher/loop", "pusher/settings", "pusher/slab", "pusher/wire", "pusher/wire/frames", "pusher/wire/plain", "pusher/wire/upgrade"},
+	"pusher/acceptor":          {"pusher/wire/upgrade"},
 	"pusher/auth":              {"pusher/settings", "pusher/wire"},
 	"pusher/broker":            {"pusher/settings", "pusher/wire"},
 	"pusher/broker/brokertest": {"pusher/broker", "pusher/wire"},
@@ -53,6 +54,7 @@ var imports = map[string][]string{
 	"pusher/wire":              {},
 	"pusher/wire/frames":       {"pusher/wire"},
 	"pusher/wire/plain":        {"pusher/wire", "pusher/wire/frames"},
+	"pusher/wire/upgrade":      {},
 }
 
 // ban forbids packages to those below in. A name that ends in / stands for all
@@ -132,7 +134,7 @@ var pusherModules = []string{
 
 // pure packages have no clock, no goroutine, no randomness: what they return
 // follows from what they are given.
-var pure = []string{"pusher/wire", "pusher/wire/frames", "pusher/wire/plain", "controllers/compile", "controllers/render"}
+var pure = []string{"pusher/wire", "pusher/wire/frames", "pusher/wire/plain", "pusher/wire/upgrade", "controllers/compile", "controllers/render"}
 
 // goPackage is what `go list` says of a package.
 type goPackage struct {

@@ -51,7 +51,8 @@ type stream struct {
 	ctl *http.ResponseController
 
 	in      *bufio.Reader
-	line    int // the number of the last line
+	ended   bool // the publisher has said all
+	line    int  // the number of the last line
 	checked time.Time
 
 	buf     *buffers
@@ -76,6 +77,11 @@ func (h *Handler) stream(w http.ResponseWriter, r *http.Request, req *request) {
 	w.Header()["Content-Type"] = typeNDJSON
 	for s.batch() {
 	}
+	if !s.ended {
+		// Nothing more is read, by net/http neither: what the publisher goes on to
+		// send, it would take for another read of ours and panic.
+		_ = s.ctl.SetReadDeadline(time.Unix(1, 0))
+	}
 	s.extend() // for the end of the answer, which may come long after its last line
 }
 
@@ -96,6 +102,7 @@ func (s *stream) batch() bool {
 	for err == nil && len(s.answers) < batchLines && s.buffered() {
 		err = s.next()
 	}
+	s.ended = errors.Is(err, io.EOF)
 	if !s.store() {
 		return false
 	}

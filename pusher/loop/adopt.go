@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -43,11 +42,20 @@ func Detach(nc net.Conn) (fd int, err error) {
 	return fd, nil
 }
 
-// Adopt makes the loop the owner of a connected, non-blocking socket whose
-// WebSocket handshake is done. early is what was read behind the handshake.
+// Socket is a connected, non-blocking socket whose WebSocket handshake is done,
+// but perhaps for its answer.
+type Socket struct {
+	FD int
+	// Answer is to be written before everything else.
+	Answer []byte
+	// Early is what the client has sent behind its handshake.
+	Early []byte
+}
+
+// Adopt makes the loop the owner of a socket and gives hello to Handler.Open.
 // It reports false, and the descriptor is closed, once the loop has stopped.
-func (l *Loop) Adopt(fd int, early []byte, hello any) bool {
-	a := &adoption{l: l, fd: fd, early: early, hello: hello}
+func (l *Loop) Adopt(s Socket, hello any) bool {
+	a := &adoption{l: l, socket: s, hello: hello}
 	l.stats.connections.Add(1)
 	if l.Post(a) {
 		return true
@@ -57,31 +65,29 @@ func (l *Loop) Adopt(fd int, early []byte, hello any) bool {
 }
 
 type adoption struct {
-	l     *Loop
-	fd    int
-	early []byte
-	hello any
+	l      *Loop
+	socket Socket
+	hello  any
 }
 
 // Size is that of the early bytes.
-func (a *adoption) Size() int { return len(a.early) }
+func (a *adoption) Size() int { return len(a.socket.Early) }
 
 // Drop is called instead of Run when the loop ends.
 func (a *adoption) Drop() {
-	closeFD(a.fd)
+	closeFD(a.socket.FD)
 	a.l.stats.connections.Add(-1)
 }
 
 // Run puts the connection into a slot.
 func (a *adoption) Run() {
 	l := a.l
-	// A peer that is gone without a word is noticed by unacknowledged data as
-	// early as a heartbeat would. Where that cannot be set, the heartbeat does.
-	patience := l.config.HeartbeatInterval + l.config.HeartbeatTimeout
-	_ = unix.SetsockoptInt(a.fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(patience/time.Millisecond))
 	s, c := l.newSlot()
-	c.fd, c.state, c.lastRead = int32(a.fd), open, l.wheel.now //nolint:gosec // descriptors are small
+	c.fd, c.state, c.lastRead = int32(a.socket.FD), open, l.wheel.now //nolint:gosec // descriptors are small
 	c.limit = 64 << 10
+	if len(a.socket.Answer) > 0 {
+		l.enqueue(s, c, &Frame{Bytes: a.socket.Answer})
+	}
 	l.reschedule(s, c)
 	l.handler.Open(s, a.hello)
 	if err := l.tryWatch(s, c, unix.EPOLL_CTL_ADD, unix.EPOLLIN); err != nil {
@@ -89,7 +95,7 @@ func (a *adoption) Run() {
 		l.drop(s, c)
 		return
 	}
-	if len(a.early) > 0 {
-		l.received(s, c, a.early)
+	if len(a.socket.Early) > 0 {
+		l.received(s, c, a.socket.Early)
 	}
 }

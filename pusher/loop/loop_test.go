@@ -100,7 +100,7 @@ func dial(t *testing.T, h *echo, early []byte) (*net.TCPConn, Slot) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !h.loop.Adopt(fd, early, nil) {
+	if !h.loop.Adopt(Socket{FD: fd, Early: early}, nil) {
 		t.Fatal("the loop did not take the connection")
 	}
 	if err := client.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
