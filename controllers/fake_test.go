@@ -23,6 +23,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/klaxon-dev/klaxon/api/v1alpha1"
+	"github.com/klaxon-dev/klaxon/controllers"
 	"github.com/klaxon-dev/klaxon/pusher/settings"
 )
 
@@ -133,8 +134,8 @@ func (n *fakeNode) PodStatus(ctx context.Context, ip, token string) (*settings.S
 	if err := p.look(ctx); err != nil {
 		return nil, err
 	}
-	if sum := sha256.Sum256([]byte(token)); hex.EncodeToString(sum[:]) != p.served.Pusher.Admin.TokenSHA256 {
-		return nil, errors.New("/status answers 401 Unauthorized")
+	if sha256Hex([]byte(token)) != p.served.Pusher.Admin.TokenSHA256 {
+		return nil, controllers.ErrUnauthorized
 	}
 	out := &settings.Status{
 		Revision: p.served.Revision, Connections: p.connections, UnknownKeyIDs: p.unknownKeys,
@@ -147,6 +148,11 @@ func (n *fakeNode) PodStatus(ctx context.Context, ip, token string) (*settings.S
 		out.Channels[ch.Name] = settings.ChannelStatus{Revision: ch.Revision, Connections: p.connections / int64(len(p.served.Channels))}
 	}
 	return out, nil
+}
+
+func sha256Hex(b []byte) string {
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
 }
 
 // look reads the settings again if the pod was nudged.

@@ -32,6 +32,10 @@ type StatusReader interface {
 	PodStatus(ctx context.Context, ip, token string) (*settings.Status, error)
 }
 
+// ErrUnauthorized is a StatusReader's error when the pod knows another admin
+// credential: it serves settings from before the credential changed.
+var ErrUnauthorized = errors.New("/status answers 401 Unauthorized")
+
 type httpStatus struct{ client *http.Client }
 
 // NewStatusReader returns a StatusReader that asks pods over HTTP. It follows
@@ -60,6 +64,9 @@ func (h *httpStatus) PodStatus(ctx context.Context, ip, token string) (*settings
 		return nil, steady(err)
 	}
 	defer resp.Body.Close()
+	if resp.StatusCode == http.StatusUnauthorized {
+		return nil, ErrUnauthorized
+	}
 	if resp.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("/status answers %s", resp.Status)
 	}

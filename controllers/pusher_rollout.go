@@ -86,7 +86,7 @@ func (r *rollouts) observe(ctx context.Context, in *gathered, round *round) []po
 		return views
 	}
 	for i := range views {
-		if s := views[i].status; s != nil && s.Revision != round.wanted() && r.due(in.pusher, round.wanted(), views[i].uid) {
+		if views[i].behind(round.wanted()) && r.due(in.pusher, round.wanted(), views[i].uid) {
 			r.nudge(ctx, &in.pods[i])
 		}
 	}

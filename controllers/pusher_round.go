@@ -4,6 +4,7 @@
 package controllers
 
 import (
+	"errors"
 	"fmt"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -36,6 +37,12 @@ type podView struct {
 	reason string           // why it is not ready, if it says so
 	status *settings.Status // nil when it could not be asked
 	err    error            // why it could not be asked
+}
+
+// behind says whether a pod serves other settings than those of a revision. One
+// that refuses the admin credential does: it knows the settings' earlier one.
+func (p podView) behind(wanted string) bool {
+	return p.status != nil && p.status.Revision != wanted || errors.Is(p.err, ErrUnauthorized)
 }
 
 // decide compiles the settings and judges the Pusher.
@@ -81,7 +88,7 @@ func (r *round) unknownKeys() bool {
 // and every ready pod could be asked.
 func (r *round) current() bool {
 	for _, p := range r.pods {
-		if p.status == nil && p.ready || p.status != nil && p.status.Revision != r.wanted() {
+		if p.status == nil && p.ready || p.behind(r.wanted()) {
 			return false
 		}
 	}

@@ -134,6 +134,15 @@ var _ = Describe("A Pusher's objects", func() {
 			g.Expect(err).NotTo(HaveOccurred())
 			g.Expect(stored.Pusher.Admin.TokenSHA256).To(HavePrefix("ee1c0118")) // SHA-256 of 40 r
 		}).Should(Succeed())
+		says(ctx, p, served...) // the pods are made to learn it
+
+		By("somebody deletes it")
+		Expect(api.Delete(ctx, secret)).To(Succeed())
+		Eventually(func() error { return api.Get(ctx, s.key("edge-admin"), secret) }).Should(Succeed())
+		Eventually(func(g Gomega) {
+			g.Expect(mounted(ctx, string(s), "edge").Pusher.Admin.TokenSHA256).To(Equal(sha256Hex(secret.Data["token"])))
+			saysNow(ctx, g, p, served...)
+		}).Should(Succeed())
 	})
 })
 

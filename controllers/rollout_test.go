@@ -36,6 +36,9 @@ type fakePods struct {
 func (f *fakePods) PodStatus(_ context.Context, ip, _ string) (*settings.Status, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.revision[ip] == "other credential" {
+		return nil, ErrUnauthorized
+	}
 	if f.revision[ip] == "" {
 		return nil, errors.New("no answer in time")
 	}
@@ -99,6 +102,16 @@ func TestNudges(t *testing.T) {
 			t.Errorf("next round in %s though all pods are current", got)
 		}
 	})
+}
+
+// A pod that knows another admin credential is behind, though it does not say.
+func TestPodsThatRefuseTheCredentialAreNudged(t *testing.T) {
+	fake := &fakePods{revision: map[string]string{"1": "other credential"}, nudged: map[string][]string{}}
+	r, round := newRollouts(fake, fake), roundOf(nil)
+	round.pods = r.observe(t.Context(), &gathered{pusher: round.pusher, pods: []corev1.Pod{podAt("a", "1")}}, round)
+	if len(fake.nudged["a"]) != 1 || r.next(round, time.Minute) != 100*time.Millisecond {
+		t.Errorf("nudged: %v, next look in %s", fake.nudged, r.next(round, time.Minute))
+	}
 }
 
 func TestPace(t *testing.T) {
