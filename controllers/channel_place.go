@@ -30,9 +30,9 @@ func (r *ChannelReconciler) join(ctx context.Context, ch *v1alpha1.Channel) (pla
 	if err != nil {
 		return place{}, fmt.Errorf("get Pusher %s: %w", name, err)
 	}
-	if owner := metav1.GetControllerOf(pusher); owner != nil {
+	if owner := ownerChannel(pusher); owner != nil {
 		return place{refusal: &compile.Refusal{Reason: v1alpha1.ReasonPusherOwned, Message: fmt.Sprintf(
-			"Pusher %s belongs to %s %s alone: name a Pusher that was created for several Channels", name, owner.Kind, owner.Name)}}, nil
+			"Pusher %s belongs to Channel %s alone: name a Pusher that was created for several Channels", name, owner.Name)}}, nil
 	}
 	return place{pusher: name}, nil
 }

@@ -33,7 +33,7 @@ func channelReports(r *round) map[string]channelReport {
 			revisions[s.Channels[i].Name] = s.Channels[i].Revision
 		}
 	}
-	owned := metav1.GetControllerOf(r.pusher) != nil
+	owned := ownerChannel(r.pusher) != nil
 	out := make(map[string]channelReport, len(r.channels))
 	for i := range r.channels {
 		ch := &r.channels[i]

@@ -136,6 +136,17 @@ var _ = Describe("A Channel that joins a Pusher", func() {
 		Expect(channelNames(ctx, s, "orders")).To(ConsistOf("orders"))
 	})
 
+	It("may be served by a Pusher that something other than a Channel made", func(ctx SpecContext) {
+		s := newSpace(ctx)
+		p := &v1alpha1.Pusher{ObjectMeta: metav1.ObjectMeta{Namespace: string(s), Name: "edge", OwnerReferences: []metav1.OwnerReference{
+			{APIVersion: "shop.example.com/v1", Kind: "Shop", Name: "orders", UID: "s", Controller: new(true)},
+		}}}
+		Expect(api.Create(ctx, p)).To(Succeed())
+		ch := s.channel(ctx, "orders", "{pusherRef: {name: edge}}")
+		node.run(ctx, s, "edge", 1)
+		says(ctx, ch, served...)
+	})
+
 	It("comes, changes and goes without touching the other Channels or anything but settings", func(ctx SpecContext) {
 		s := newSpace(ctx)
 		p := s.pusher(ctx, "edge", "{}")

@@ -4,18 +4,21 @@
 package controllers
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"sync"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -86,7 +89,7 @@ func (g *gatherer) gather(ctx context.Context, p *v1alpha1.Pusher) (*gathered, e
 
 // channels returns the Channels that p serves: its owner, or those that name it.
 func (g *gatherer) channels(ctx context.Context, p *v1alpha1.Pusher) ([]v1alpha1.Channel, error) {
-	if owner := metav1.GetControllerOf(p); owner != nil {
+	if owner := ownerChannel(p); owner != nil {
 		ch := &v1alpha1.Channel{}
 		err := g.client.Get(ctx, types.NamespacedName{Namespace: p.Namespace, Name: owner.Name}, ch)
 		if apierrors.IsNotFound(err) {
@@ -111,6 +114,19 @@ func (g *gatherer) channels(ctx context.Context, p *v1alpha1.Pusher) ([]v1alpha1
 		}
 	}
 	return staying, nil
+}
+
+// ownerChannel is the Channel that a Pusher was made for, nil when there is
+// none: who else controls a Pusher made it for whichever Channels name it.
+func ownerChannel(p *v1alpha1.Pusher) *metav1.OwnerReference {
+	owner := metav1.GetControllerOf(p)
+	if owner == nil || owner.Kind != "Channel" {
+		return nil
+	}
+	if gv, err := schema.ParseGroupVersion(owner.APIVersion); err != nil || gv.Group != v1alpha1.GroupVersion.Group {
+		return nil
+	}
+	return owner
 }
 
 // credential returns the Pusher's admin credential, or a new one when its
@@ -189,6 +205,8 @@ func (g *gatherer) pods(ctx context.Context, p *v1alpha1.Pusher) ([]corev1.Pod, 
 			alive = append(alive, *pod)
 		}
 	}
+	// The cache lists in any order; what is said of the first must not change with it.
+	slices.SortFunc(alive, func(a, b corev1.Pod) int { return cmp.Compare(a.Name, b.Name) })
 	return alive, nil
 }
 

@@ -137,7 +137,7 @@ func TestOwnPushersRefusalIsItsChannels(t *testing.T) {
 	if got := channelReports(r)["orders"].refused.Reason; got != "" {
 		t.Errorf("a Channel that joined is refused: %s", got)
 	}
-	r.pusher.OwnerReferences = []metav1.OwnerReference{{Kind: "Channel", Name: "edge", Controller: new(true)}}
+	r.pusher.OwnerReferences = []metav1.OwnerReference{{APIVersion: v1alpha1.GroupVersion.String(), Kind: "Channel", Name: "edge", Controller: new(true)}}
 	if got := channelReports(r)["orders"].refused.Reason; got != v1alpha1.ReasonBrokerRequired {
 		t.Errorf("the owner's refusal is %q, want the Pusher's", got)
 	}
