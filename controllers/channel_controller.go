@@ -7,10 +7,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -26,6 +28,8 @@ type ChannelReconciler struct {
 	applier *applier
 	board   *board
 	events  transitions
+	// interval until what the API server refused is tried again.
+	interval time.Duration
 }
 
 // Reconcile finds or makes the Channel's Pusher and writes the Channel's status.
@@ -53,7 +57,10 @@ func (r *ChannelReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ct
 	if apierrors.IsConflict(err) {
 		return ctrl.Result{RequeueAfter: staleWait}, failure
 	}
-	return ctrl.Result{}, errors.Join(failure, err)
+	if failure != nil || err != nil || at.failure == nil {
+		return ctrl.Result{}, errors.Join(failure, err)
+	}
+	return ctrl.Result{RequeueAfter: wait.Jitter(r.interval, 0.1)}, nil
 }
 
 // reportOf returns the report of the Channel as it is now; nil if there is none.

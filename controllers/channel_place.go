@@ -54,7 +54,7 @@ func (r *ChannelReconciler) own(ctx context.Context, ch *v1alpha1.Channel) (plac
 	}
 	out.failure = &verdict{metav1.ConditionFalse, v1alpha1.ReasonApplyFailed, sentence(err.Error())}
 	if apierrors.IsInvalid(err) || apierrors.IsForbidden(err) {
-		return out, nil // a change of the Channel, or of the operator's rights, must come first
+		return out, nil // something else, such as a quota or a policy, must change first, and no event tells
 	}
 	return out, err
 }

@@ -39,14 +39,20 @@ func channelStatus(ch *v1alpha1.Channel, at place, report *channelReport) v1alph
 	switch {
 	case at.failure != nil:
 		out.Connections, out.Revision = ch.Status.Connections, ch.Status.Revision
-		setChannel(&out, ch.Generation, channelVerdicts{accepted: acceptedChannel(), applied: *at.failure, ready: lastReady(ch)})
+		at.failure.set(&out.Conditions, v1alpha1.ConditionApplied, ch.Generation)
+		lastReady(ch).set(&out.Conditions, v1alpha1.ConditionReady, ch.Generation)
+		if report != nil {
+			reported(ch, report).accepted.set(&out.Conditions, v1alpha1.ConditionAccepted, ch.Generation)
+		} else if ch.Status.Pusher == "" {
+			waitingFor(at.pusher).set(&out.Conditions, v1alpha1.ConditionAccepted, ch.Generation)
+		}
 	case report != nil:
 		out.Connections, out.Revision = report.connections, report.revision
 		setChannel(&out, ch.Generation, reported(ch, report))
-	default: // what was said of an earlier generation stays until there is more to say
+	default: // what was said at the last place stays until there is more to say
 		out.Connections, out.Revision = ch.Status.Connections, ch.Status.Revision
-		if meta.FindStatusCondition(out.Conditions, v1alpha1.ConditionAccepted) == nil {
-			waiting := verdict{metav1.ConditionUnknown, v1alpha1.ReasonPending, "Waiting for Pusher " + at.pusher}
+		if ch.Status.Pusher == "" {
+			waiting := waitingFor(at.pusher)
 			setChannel(&out, ch.Generation, channelVerdicts{waiting, waiting, waiting})
 		}
 	}
@@ -77,6 +83,11 @@ func reported(ch *v1alpha1.Channel, report *channelReport) channelVerdicts {
 		out.ready = lastReady(ch)
 	}
 	return out
+}
+
+// waitingFor is all that can be said of a Channel that had no place before.
+func waitingFor(pusher string) verdict {
+	return verdict{metav1.ConditionUnknown, v1alpha1.ReasonPending, "Waiting for Pusher " + pusher}
 }
 
 func acceptedChannel() verdict {

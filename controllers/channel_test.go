@@ -7,6 +7,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -90,6 +91,16 @@ var _ = Describe("A Channel of its own", func() {
 		Expect(p.Spec.Paused).To(BeTrue())
 
 		Expect(api.Delete(ctx, p)).To(Succeed())
+		says(ctx, ch, is("Accepted", "Accepted"))
+	})
+
+	It("is tried again when the API server has refused its Pusher", func(ctx SpecContext) {
+		s := newSpace(ctx)
+		lift := forbidPushers(ctx, s)
+		ch := s.channel(ctx, "orders", "{}")
+		says(ctx, ch, unknown("Accepted", "Pending"), not("Applied", "ApplyFailed"))
+		Expect(message(ch, "Applied")).To(ContainSubstring("no Pushers here"))
+		lift()
 		says(ctx, ch, is("Accepted", "Accepted"))
 	})
 
@@ -206,6 +217,37 @@ var _ = Describe("The samples", func() {
 		}
 	})
 })
+
+// forbidPushers has the API server refuse new Pushers in a space until lifted.
+func forbidPushers(ctx context.Context, s space) (lift func()) {
+	GinkgoHelper()
+	manifest := filepath.Join(GinkgoT().TempDir(), "policy.yaml")
+	Expect(os.WriteFile(manifest, []byte(strings.ReplaceAll(`
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicy
+metadata: {name: SPACE}
+spec:
+  matchConstraints:
+    resourceRules: [{apiGroups: [push.klaxon.dev], apiVersions: ["*"], operations: [CREATE], resources: [pushers]}]
+  validations: [{expression: "false", reason: Forbidden, message: no Pushers here}]
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata: {name: SPACE}
+spec:
+  policyName: SPACE
+  validationActions: [Deny]
+  matchResources: {namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: SPACE}}}
+`, "SPACE", string(s))), 0o600)).To(Succeed())
+	_, err := server.Kubectl("apply", "-f", manifest)
+	Expect(err).NotTo(HaveOccurred())
+	probe := &v1alpha1.Pusher{ObjectMeta: metav1.ObjectMeta{Namespace: string(s), Name: "probe"}}
+	Eventually(func() error { return api.Create(ctx, probe.DeepCopy(), client.DryRunAll) }).Should(MatchError(ContainSubstring("no Pushers here")))
+	return func() {
+		_, err := server.Kubectl("delete", "-f", manifest)
+		Expect(err).NotTo(HaveOccurred())
+	}
+}
 
 // channelNames are the Channels in a Pusher's stored settings.
 func channelNames(ctx context.Context, s space, pusher string) []string {

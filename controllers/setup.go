@@ -91,7 +91,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, opts Options) error {
 	}
 	found, applier := newBoard(), newApplier(mgr.GetClient(), mgr.GetAPIReader(), own)
 	told := transitions{mgr.GetEventRecorder("klaxon")}
-	channels := &ChannelReconciler{Client: mgr.GetClient(), applier: applier, board: found, events: told}
+	channels := &ChannelReconciler{Client: mgr.GetClient(), applier: applier, board: found, events: told, interval: opts.StatusInterval}
 	if err := channels.setup(mgr); err != nil {
 		return fmt.Errorf("set up the Channel controller: %w", err)
 	}

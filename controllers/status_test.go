@@ -179,6 +179,34 @@ func TestWithoutReportTheStatusStays(t *testing.T) {
 	}
 }
 
+// Placing and accepting are two things: what a Channel refers to is no better
+// because its Pusher cannot be applied, and no worse once there is a place.
+func TestAcceptedIsNotGuessed(t *testing.T) {
+	ch := &v1alpha1.Channel{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "orders", UID: "o", Generation: 5}}
+	failed := place{pusher: "orders", failure: &verdict{metav1.ConditionFalse, v1alpha1.ReasonApplyFailed, "no"}}
+	report := channelReports(roundOf(func(r *round) {
+		r.compiled.Refused = map[string]compile.Refusal{"orders": {Reason: v1alpha1.ReasonSecretNotFound}}
+	}))["orders"]
+	accepted := func(s v1alpha1.ChannelStatus) string {
+		c := meta.FindStatusCondition(s.Conditions, v1alpha1.ConditionAccepted)
+		return short(verdict{c.Status, c.Reason, c.Message})
+	}
+	if got := accepted(channelStatus(ch, failed, nil)); got != "Unknown/Pending" {
+		t.Errorf("nothing compiled and not applied: %s", got)
+	}
+	ch.Status = channelStatus(ch, failed, &report)
+	if got := accepted(ch.Status); got != "False/SecretNotFound" {
+		t.Errorf("refused and not applied: %s", got)
+	}
+	if got := accepted(channelStatus(ch, failed, nil)); got != "False/SecretNotFound" {
+		t.Errorf("refused before a restart and not applied: %s", got)
+	}
+	ch.Status = channelStatus(ch, place{refusal: &compile.Refusal{Reason: v1alpha1.ReasonPusherNotFound}}, nil)
+	if got := accepted(channelStatus(ch, place{pusher: "edge"}, nil)); got != "Unknown/Pending" {
+		t.Errorf("its Pusher came into being: %s", got)
+	}
+}
+
 func TestReportsOfOneChannelDoNotDependOnAnother(t *testing.T) {
 	before := channelReports(roundOf(nil))["orders"]
 	after := channelReports(roundOf(func(r *round) {
