@@ -28,7 +28,8 @@ type ChannelReconciler struct {
 	applier *applier
 	board   *board
 	events  transitions
-	// interval until what the API server refused is tried again.
+	counts  counts
+	// interval until what was refused, or has to wait, is tried again.
 	interval time.Duration
 }
 
@@ -53,7 +54,11 @@ func (r *ChannelReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ct
 	if failure != nil && at.failure == nil {
 		return ctrl.Result{}, failure
 	}
-	err := r.writeStatus(ctx, ch, channelStatus(ch, at, r.reportOf(ch, at)))
+	status := channelStatus(ch, at, r.reportOf(ch, at))
+	if r.counts.deferChannel(ch.Status, status) {
+		return ctrl.Result{RequeueAfter: wait.Jitter(r.interval, 0.1)}, failure
+	}
+	err := r.writeStatus(ctx, ch, status)
 	if apierrors.IsConflict(err) {
 		return ctrl.Result{RequeueAfter: staleWait}, failure
 	}

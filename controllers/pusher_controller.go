@@ -42,6 +42,7 @@ type PusherReconciler struct {
 	rollouts *rollouts
 	board    *board
 	events   transitions
+	counts   counts
 	image    string
 	interval time.Duration // between two looks at pods that are up to date
 }
@@ -83,12 +84,13 @@ func (r *PusherReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctr
 	if failure != nil || err != nil {
 		return ctrl.Result{}, errors.Join(failure, err)
 	}
-	return ctrl.Result{RequeueAfter: r.rollouts.next(&round, wait.Jitter(r.interval, 0.1))}, nil
+	return ctrl.Result{RequeueAfter: r.rollouts.next(&round, wait.Jitter(r.interval, 0.1)), Priority: round.priority()}, nil
 }
 
-// writeStatus patches the status if it changed, and tells of transitions.
+// writeStatus patches the status if it changed, and tells of transitions. Counts
+// that have to wait are left to a later round.
 func (r *PusherReconciler) writeStatus(ctx context.Context, p *v1alpha1.Pusher, status v1alpha1.PusherStatus) error {
-	if equality.Semantic.DeepEqual(p.Status, status) {
+	if equality.Semantic.DeepEqual(p.Status, status) || r.counts.deferPusher(p.Status, status) {
 		return nil
 	}
 	before := p.DeepCopy()

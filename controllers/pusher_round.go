@@ -9,6 +9,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
 
 	"github.com/klaxon-dev/klaxon/api/v1alpha1"
 	"github.com/klaxon-dev/klaxon/controllers/compile"
@@ -82,6 +83,25 @@ func (r *round) unknownKeys() bool {
 		}
 	}
 	return false
+}
+
+// silent says whether a ready pod gave no answer, which may have taken long.
+func (r *round) silent() bool {
+	for _, p := range r.pods {
+		if p.ready && p.status == nil && !errors.Is(p.err, ErrUnauthorized) {
+			return true
+		}
+	}
+	return false
+}
+
+// priority of the next round in the queue: one that only looks again, or has to
+// wait for a pod that does not answer, lets all go first that have work to do.
+func (r *round) priority() *int {
+	if r.current() || r.silent() {
+		return new(handler.LowPriority)
+	}
+	return new(0)
 }
 
 // current says whether every pod that could be asked serves what it should,

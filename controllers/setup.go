@@ -90,13 +90,13 @@ func Setup(ctx context.Context, mgr ctrl.Manager, opts Options) error {
 		return fmt.Errorf("add the reader of ServiceAccount keys: %w", err)
 	}
 	found, applier := newBoard(), newApplier(mgr.GetClient(), mgr.GetAPIReader(), own)
-	told := transitions{mgr.GetEventRecorder("klaxon")}
-	channels := &ChannelReconciler{Client: mgr.GetClient(), applier: applier, board: found, events: told, interval: opts.StatusInterval}
+	told, paced := transitions{mgr.GetEventRecorder("klaxon")}, newCounts()
+	channels := &ChannelReconciler{Client: mgr.GetClient(), applier: applier, board: found, events: told, counts: paced, interval: opts.StatusInterval}
 	if err := channels.setup(mgr); err != nil {
 		return fmt.Errorf("set up the Channel controller: %w", err)
 	}
 	pushers := &PusherReconciler{
-		Client: mgr.GetClient(), applier: applier, board: found, events: told,
+		Client: mgr.GetClient(), applier: applier, board: found, events: told, counts: paced,
 		image: opts.Image, interval: opts.StatusInterval,
 		rollouts: newRollouts(mgr.GetClient(), opts.Status),
 		gatherer: &gatherer{

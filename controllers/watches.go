@@ -6,12 +6,14 @@ package controllers
 import (
 	"context"
 	"maps"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -33,12 +35,23 @@ const (
 	pusherWorkers  = 8
 )
 
+// What fails is tried again after firstRetry, and later ever more seldom, but
+// not more seldom than lastRetry: whoever has mended the cause is waiting.
+const (
+	firstRetry = 5 * time.Millisecond
+	lastRetry  = 30 * time.Second
+)
+
+func retries() workqueue.TypedRateLimiter[reconcile.Request] {
+	return workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](firstRetry, lastRetry)
+}
+
 type namespacedName = types.NamespacedName
 
 func (r *ChannelReconciler) setup(mgr ctrl.Manager) error {
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("channel").
-		WithOptions(controller.Options{MaxConcurrentReconciles: channelWorkers}).
+		WithOptions(controller.Options{MaxConcurrentReconciles: channelWorkers, RateLimiter: retries()}).
 		For(&v1alpha1.Channel{}).
 		Watches(&v1alpha1.Pusher{}, handler.EnqueueRequestsFromMapFunc(r.channelsOf), builder.WithPredicates(notStatus())).
 		WatchesRawSource(r.board.source()).
@@ -69,7 +82,7 @@ func (r *PusherReconciler) setup(mgr ctrl.Manager, own cache.Cache) error {
 		mgr.GetScheme(), mgr.GetRESTMapper(), &v1alpha1.Pusher{}, handler.OnlyControllerOwner())
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("pusher").
-		WithOptions(controller.Options{MaxConcurrentReconciles: pusherWorkers}).
+		WithOptions(controller.Options{MaxConcurrentReconciles: pusherWorkers, RateLimiter: retries()}).
 		For(&v1alpha1.Pusher{}, builder.WithPredicates(notStatus())).
 		Owns(&appsv1.Deployment{}).
 		Owns(&corev1.Service{}, builder.OnlyMetadata).
