@@ -23,6 +23,7 @@ func pusherStatus(r *round) v1alpha1.PusherStatus {
 		Replicas:   int32(len(r.pods)), //nolint:gosec // bounded by what a cluster can hold
 		Selector:   render.Selector(p.Name).String(),
 		Revision:   p.Status.Revision,
+		Channels:   p.Status.Channels,
 	}
 	for _, pod := range r.pods {
 		if !pod.ready {
@@ -33,11 +34,9 @@ func pusherStatus(r *round) v1alpha1.PusherStatus {
 			out.Connections += pod.status.Connections
 		}
 	}
-	if s := r.compiled.Settings; s != nil {
+	if s := r.compiled.Settings; s != nil && r.changeable() && r.failure == nil {
+		out.Revision = s.Revision
 		out.Channels = int32(len(s.Channels)) //nolint:gosec // bounded by what a Secret can hold
-		if r.changeable() && r.failure == nil {
-			out.Revision = s.Revision
-		}
 	}
 	pusherAccepted(r).set(&out.Conditions, v1alpha1.ConditionAccepted, p.Generation)
 	pusherApplied(r).set(&out.Conditions, v1alpha1.ConditionApplied, p.Generation)
@@ -87,15 +86,27 @@ func rolledOut(d *appsv1.Deployment, generation int64) *verdict {
 	if d.Spec.Replicas != nil {
 		want = *d.Spec.Replicas
 	}
-	for _, c := range d.Status.Conditions {
-		if c.Type == appsv1.DeploymentReplicaFailure && c.Status == corev1.ConditionTrue {
-			return pending("Pods cannot be made: " + c.Message)
-		}
+	if why := podsRefused(d); why != "" {
+		return pending("Pods cannot be made: " + why)
 	}
 	if d.Status.ObservedGeneration < max(d.Generation, generation) || d.Status.UpdatedReplicas < want || d.Status.Replicas > d.Status.UpdatedReplicas {
 		return pending("The Deployment is replacing its pods")
 	}
 	return nil
+}
+
+// podsRefused is why the API server lets no pods of a Deployment be made, such
+// as a quota or a policy; empty when it does.
+func podsRefused(d *appsv1.Deployment) string {
+	if d == nil {
+		return ""
+	}
+	for _, c := range d.Status.Conditions {
+		if c.Type == appsv1.DeploymentReplicaFailure && c.Status == corev1.ConditionTrue {
+			return c.Message
+		}
+	}
+	return ""
 }
 
 // served says what keeps the ready pods from all serving something; nil when
@@ -140,9 +151,15 @@ func pusherReady(r *round) verdict {
 // noReadyPods says why no pod is ready, as far as the pods tell.
 func noReadyPods(r *round) *verdict {
 	message := "No pod is ready"
+	refused := ""
+	if len(r.pods) == 0 {
+		refused = podsRefused(r.deployment)
+	}
 	switch {
 	case render.Replicas(r.pusher) == 0:
 		message = "No replicas are asked for: set spec.replicas to 1"
+	case refused != "":
+		message = "No pod is ready: pods cannot be made: " + refused
 	case len(r.pods) > 0 && r.pods[0].reason != "":
 		message = fmt.Sprintf("No pod is ready: pod %s: %s", r.pods[0].name, r.pods[0].reason)
 	}

@@ -6,11 +6,14 @@ package controllers
 import (
 	"errors"
 	"testing"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/klaxon-dev/klaxon/api/v1alpha1"
 	"github.com/klaxon-dev/klaxon/controllers/compile"
@@ -129,6 +132,72 @@ func TestConditions(t *testing.T) {
 }
 
 func short(v verdict) string { return string(v.status) + "/" + v.reason }
+
+// What runs is left as it is: so is what is said of it.
+func TestChannelsAreCountedAsTheyAreApplied(t *testing.T) {
+	for name, tt := range map[string]struct {
+		edit func(*round)
+		want int32
+	}{
+		"applied": {nil, 1},
+		"paused":  {func(r *round) { r.pusher.Spec.Paused = true }, 7},
+		"refused": {func(r *round) { r.refusal, r.compiled.Settings = &compile.Refusal{Reason: v1alpha1.ReasonInvalid}, nil }, 7},
+		"not stored": {func(r *round) {
+			r.failure = &verdict{metav1.ConditionFalse, v1alpha1.ReasonApplyFailed, "no"}
+		}, 7},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := roundOf(tt.edit)
+			r.pusher.Status.Channels = 7
+			if got := pusherStatus(r).Channels; got != tt.want {
+				t.Errorf("%d Channels, want %d", got, tt.want)
+			}
+		})
+	}
+}
+
+// Who owns only a Channel must learn of the quota that keeps its pods away.
+func TestChannelsSayWhyThereAreNoPods(t *testing.T) {
+	r := roundOf(func(r *round) {
+		r.pods = nil
+		r.deployment.Status.Conditions = []appsv1.DeploymentCondition{
+			{Type: appsv1.DeploymentReplicaFailure, Status: "True", Message: "exceeded quota"},
+		}
+	})
+	if got := channelReports(r)["orders"].ready.message; got != "No pod is ready: pods cannot be made: exceeded quota" {
+		t.Errorf("message %q", got)
+	}
+}
+
+// A Pusher whose pods do not answer takes long, and must not hold up others.
+func TestPriority(t *testing.T) {
+	for name, tt := range map[string]struct {
+		pods []podView
+		want int
+	}{
+		"nothing to do":       {[]podView{current("a")}, handler.LowPriority},
+		"on the way":          {[]podView{earlier("a")}, 0},
+		"credential changed":  {[]podView{{name: "a", ready: true, err: ErrUnauthorized}}, 0},
+		"does not answer":     {[]podView{silent("a")}, handler.LowPriority},
+		"one does not answer": {[]podView{silent("a"), earlier("b")}, handler.LowPriority},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := *roundOf(func(r *round) { r.pods = tt.pods }).priority(); got != tt.want {
+				t.Errorf("priority %d, want %d", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestRetriesAreBounded(t *testing.T) {
+	limiter, last := retries(), time.Duration(0)
+	for range 100 {
+		last = limiter.When(reconcile.Request{})
+	}
+	if last != lastRetry {
+		t.Errorf("retry after %s, want %s", last, lastRetry)
+	}
+}
 
 func TestOwnPushersRefusalIsItsChannels(t *testing.T) {
 	r := roundOf(func(r *round) {
