@@ -39,7 +39,7 @@ type KeySource interface {
 
 // identity knows the cluster's ServiceAccount issuer. It reads the keys
 // regularly, and at once, within a bound, when a pod has met an unknown one. A
-// failed read keeps what was known.
+// failed read keeps what was known; see gatherer.knownIssuer for a first one.
 type identity struct {
 	// Static.
 	source KeySource

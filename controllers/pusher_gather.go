@@ -69,8 +69,10 @@ func (g *gatherer) identityKnown() bool {
 
 func (g *gatherer) gather(ctx context.Context, p *v1alpha1.Pusher) (*gathered, error) {
 	out := &gathered{pusher: p}
-	out.issuer, _ = g.identity.current()
 	var err error
+	if out.issuer, err = g.knownIssuer(ctx, p); err != nil {
+		return nil, err
+	}
 	if out.channels, err = g.channels(ctx, p); err != nil {
 		return nil, err
 	}
