@@ -150,6 +150,7 @@ type PodTemplateSpec struct {
 
 	// Resources of the push-server container. Default: requests of 50m CPU and
 	// 64Mi memory, no limits.
+	// +kubebuilder:validation:XValidation:rule="!has(self.claims)",message="resources.claims: push servers use no devices, leave claims out"
 	// +optional
 	Resources *corev1.ResourceRequirements `json:"resources,omitempty"`
 

@@ -241,6 +241,7 @@ func TestPodTemplateRules(t *testing.T) {
 		{in("annotations: {note: " + long(4097) + "}"), "Too long: may not be more than 4096"},
 		{in("annotations: " + properties(33)), "must have at most 32 items"},
 		{in("resources: {requests: {cpu: 100m, memory: 64Mi}, limits: {cpu: 2, memory: 1Gi}}"), ""},
+		{in("resources: {claims: [{name: gpu}]}"), "push servers use no devices"},
 		{in("resources: {requests: {cpu: fast}}"), "spec.podTemplate.resources.requests.cpu"},
 		{in("nodeSelector: {pool: push}"), ""},
 		{in("nodeSelector: " + properties(33)), "must have at most 32 items"},

@@ -229,6 +229,7 @@ func TestRefused(t *testing.T) {
 		{[]string{`watchNamespaces="shop"`}, "/watchNamespaces"},
 		{[]string{`log.level="loud"`}, "/log/level"},
 		{[]string{`statusInterval="often"`}, "/statusInterval"},
+		{[]string{`statusInterval="500ms"`}, "/statusInterval"}, // the operator refuses less than 1s
 		{[]string{`crds.install=true`}, "install"},
 		{[]string{`clusterRoles.enabled=false`}, "set watchNamespaces"},
 		{[]string{`replicas=2`, `leaderElection.enabled=false`}, "set leaderElection.enabled"},
