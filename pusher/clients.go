@@ -157,7 +157,7 @@ func checkRooms(rooms []string) error {
 // admit decides whether a client may have a session, and counts it if so.
 func (srv *Server) admit(snap *snapshot, name, token string) *hello {
 	ch := snap.channels[name]
-	client, err := snap.client(ch, name, token)
+	client, err := snap.verifier.Client(name, token)
 	var refused *auth.Error
 	if errors.As(err, &refused) {
 		return &hello{refusal: refusal{closeCode(refused.Code()), refused.Error()}}

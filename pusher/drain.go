@@ -36,6 +36,7 @@ func (srv *Server) Drain() {
 	if srv.draining.Swap(true) {
 		return
 	}
+	close(srv.drained)
 	begun := time.Now()
 	_ = srv.listeners.clients.Close() // again by Shutdown; nobody new meanwhile
 	before := srv.connections()

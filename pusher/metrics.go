@@ -25,6 +25,7 @@ type metrics struct {
 
 var (
 	connectionsDesc = desc("connections", "Client connections now, by channel.", "channel")
+	openedDesc      = desc("connections_opened_total", "Client connections that were taken, by loop.", "loop")
 	publishedDesc   = desc("events_published_total", "Events taken from publishers, duplicates not counted, by channel.", "channel")
 	deliveriesDesc  = desc("deliveries_total", "Events written whole to a client.")
 	droppedDesc     = desc("events_dropped_total", "Events not written to a client, by reason.", "reason")
@@ -57,7 +58,7 @@ func (m *metrics) handler() http.Handler {
 // Describe names the metrics.
 func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		connectionsDesc, publishedDesc, deliveriesDesc, droppedDesc, bytesDesc,
+		connectionsDesc, openedDesc, publishedDesc, deliveriesDesc, droppedDesc, bytesDesc,
 		closesDesc, lagDesc, longestDesc, latencyDesc, settingsDesc,
 	} {
 		ch <- d
@@ -85,6 +86,7 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 		dropped += st.Dropped()
 		in += st.BytesIn()
 		out += st.BytesOut()
+		counter(openedDesc, st.Opened(), strconv.Itoa(i))
 		gauge(lagDesc, sh.loop.Lag().Seconds(), strconv.Itoa(i))
 		gauge(longestDesc, st.LongestTurn().Seconds(), strconv.Itoa(i))
 	}

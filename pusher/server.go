@@ -52,7 +52,8 @@ type Server struct {
 	current       atomic.Pointer[snapshot]
 	settingsError atomic.Pointer[string]
 	draining      atomic.Bool
-	failed        chan error // a listener that ended on its own
+	drained       chan struct{} // closed when draining begins
+	failed        chan error    // a listener that ended on its own
 
 	// Guarded by reloading.
 	reloading sync.Mutex
@@ -67,7 +68,7 @@ type listeners struct {
 
 // New builds a Server that serves s and listens. Nothing is accepted before Start.
 func New(config Config, s *settings.Settings) (*Server, error) {
-	srv := &Server{log: config.Log, config: config, failed: make(chan error, 4), stuck: defaultStuck}
+	srv := &Server{log: config.Log, config: config, failed: make(chan error, 4), drained: make(chan struct{}), stuck: defaultStuck}
 	if srv.log == nil {
 		srv.log = slog.Default()
 	}
@@ -180,6 +181,7 @@ func (srv *Server) AdminAddr() net.Addr { return srv.listeners.admin.Addr() }
 // Start accepts connections on all listeners.
 func (srv *Server) Start() {
 	l := &srv.listeners
+	srv.running.Go(srv.releaseMemory)
 	srv.running.Go(func() {
 		if err := l.clients.Run(); err != nil {
 			srv.failed <- fmt.Errorf("pusher: clients listener: %w", err)

@@ -171,7 +171,7 @@ func (sh *shard) join(s loop.Slot, rooms []string) *plain.Failure {
 	verifier := sh.server.current.Load().verifier
 	var forbidden []string
 	for i, room := range rooms {
-		if !verifier.MayJoin(*ses.client, room) {
+		if !verifier.MayJoin(ses.client, room) {
 			forbidden = append(forbidden, room)
 			continue
 		}
@@ -199,7 +199,7 @@ func (sh *shard) authenticate(s loop.Slot, ses *session, r plain.Request) {
 		sh.failure(s, r, plain.CodeToken, "the token is another user's: connect anew to become another user")
 		return
 	}
-	ses.client = &client
+	ses.client = client
 	sh.loop.SetDeadline(s, client.Expires)
 	verifier := sh.server.current.Load().verifier
 	for _, room := range sh.table.Rooms(uint32(s)) {

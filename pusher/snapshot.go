@@ -30,8 +30,6 @@ type snapshot struct {
 type channel struct {
 	settings.Channel
 	counters *channelCounters
-	// anonymous is what all clients without a token are; nil: none may connect.
-	anonymous *auth.Client
 }
 
 type channelCounters struct {
@@ -58,24 +56,10 @@ func build(prev *snapshot, s *settings.Settings) (*snapshot, error) {
 		if old := prev.channels[c.Name]; old != nil {
 			counters = old.counters
 		}
-		ch := &channel{Channel: c, counters: counters}
-		if anonymous, err := v.Client(c.Name, ""); err == nil {
-			ch.anonymous = &anonymous
-		}
-		next.channels[c.Name] = ch
+		next.channels[c.Name] = &channel{Channel: c, counters: counters}
 	}
 	next.rules = &events.Rules{Authorizer: v, Limits: next.limits, Open: s.Pusher.OpenPublishing}
 	return next, nil
-}
-
-// client says who holds a token and may connect to ch, which is nil when there
-// is no Channel of that name.
-func (s *snapshot) client(ch *channel, name, token string) (*auth.Client, error) {
-	if ch != nil && ch.anonymous != nil && token == "" {
-		return ch.anonymous, nil
-	}
-	c, err := s.verifier.Client(name, token)
-	return &c, err
 }
 
 func (s *snapshot) limits(name string) (settings.Limits, bool) {

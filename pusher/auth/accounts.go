@@ -78,6 +78,10 @@ func (v *Verifier) account(token string) (settings.ServiceAccount, error) {
 	if v.accounts == nil {
 		return none, invalid("ServiceAccount tokens cannot be verified here, and the token is not a static one of this channel")
 	}
+	cached := cacheKey("", token)
+	if sa, ok := v.accountTokens.get(cached, v.clock()); ok {
+		return sa, nil
+	}
 	tok, err := jwt.ParseSigned(token, accountAlgorithms)
 	if err != nil {
 		return none, invalid("the token is neither a static one of this channel nor a ServiceAccount's")
@@ -109,6 +113,7 @@ func (v *Verifier) account(token string) (settings.ServiceAccount, error) {
 	if failure != nil {
 		return none, failure
 	}
+	v.accountTokens.add(cached, sa, claims.Expiry.Time().Add(Skew))
 	return sa, nil
 }
 

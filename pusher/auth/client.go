@@ -36,6 +36,9 @@ type Client struct {
 }
 
 // clientClaims are the claims of a client's token that mean something here.
+// anonymous is every client that sent no token.
+var anonymous = &Client{Anonymous: true, everyRoom: true}
+
 type clientClaims struct {
 	jwt.Claims
 
@@ -46,29 +49,42 @@ type clientClaims struct {
 // Client says who holds the token and may connect to the channel. Without a
 // token only anonymous channels let one in; a bad token is refused by those
 // too. The error is always an *Error.
-func (v *Verifier) Client(channelName, token string) (Client, error) {
+func (v *Verifier) Client(channelName, token string) (*Client, error) {
 	ch := v.channels[channelName]
 	if ch == nil {
-		return Client{}, errUnknownChannel
+		return nil, errUnknownChannel
 	}
 	if token == "" {
 		if ch.anonymous {
-			return Client{Anonymous: true, everyRoom: true}, nil
+			return anonymous, nil
 		}
-		return Client{}, &Error{CodeTokenMissing, "this channel needs a token"}
+		return nil, &Error{CodeTokenMissing, "this channel needs a token"}
 	}
 	if len(token) > MaxTokenBytes {
-		return Client{}, errTokenTooLarge
+		return nil, errTokenTooLarge
 	}
+	key := cacheKey(channelName, token)
+	if c, ok := v.clients.get(key, v.clock()); ok {
+		return c, nil
+	}
+	c, err := v.newClient(ch, token)
+	if err != nil {
+		return nil, err
+	}
+	v.clients.add(key, c, c.Expires)
+	return c, nil
+}
+
+func (v *Verifier) newClient(ch *channel, token string) (*Client, error) {
 	tok, err := jwt.ParseSigned(token, hmacAlgorithms)
 	if err != nil {
-		return Client{}, invalid("the token is not a JWT signed with HS256, HS384 or HS512")
+		return nil, invalid("the token is not a JWT signed with HS256, HS384 or HS512")
 	}
 	claims, err := v.clientClaims(ch, tok)
 	if err != nil {
-		return Client{}, err
+		return nil, err
 	}
-	c := Client{User: claims.Subject, Expires: claims.Expiry.Time().Add(Skew)}
+	c := &Client{User: claims.Subject, Expires: claims.Expiry.Time().Add(Skew)}
 	if claims.Rooms != nil {
 		c.rooms = *claims.Rooms
 	} else {
@@ -151,7 +167,7 @@ func signatureError(err error) *Error {
 // what its holder may join: names, "prefix*", or "*" for every room; without
 // the claim it may join none. On an anonymous channel whoever shows no claim may
 // join every room.
-func (v *Verifier) MayJoin(c Client, room string) bool {
+func (v *Verifier) MayJoin(c *Client, room string) bool {
 	if c.everyRoom {
 		return true
 	}

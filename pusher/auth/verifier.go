@@ -30,7 +30,9 @@ type Verifier struct {
 	accounts  *accountIssuer // nil: ServiceAccount tokens are refused
 	channels  map[string]*channel
 
-	unknown unknownKeys
+	unknown       unknownKeys
+	clients       cache[*Client]
+	accountTokens cache[settings.ServiceAccount]
 }
 
 // channel is what one Channel's settings come to.

@@ -15,6 +15,8 @@ import (
 // Slot names a session on its loop.
 type Slot = uint32
 
+const noSlot = ^Slot(0)
+
 // ErrTooManyRooms means that a session is in wire.MaxRooms rooms already.
 var ErrTooManyRooms = errors.New("too many rooms")
 
@@ -30,9 +32,9 @@ type Table struct {
 type channel struct {
 	last     wire.Position
 	all      group
-	rooms    map[string]*group
-	users    map[string]*group
-	sessions map[wire.SessionID]Slot
+	rooms    index[string, *group]
+	users    index[string, Slot] // the first of each; the others follow
+	sessions index[wire.SessionID, Slot]
 }
 
 // group is a set of sessions with constant-time add and remove: each session
@@ -48,9 +50,10 @@ type member struct {
 	id      wire.SessionID
 	user    string
 	mark    uint64
-	all     uint32       // place in channel.all
-	byUser  uint32       // place in the user's group
-	rooms   []membership // nil for most
+	all     uint32 // place in channel.all
+	// The user's other sessions: nearly always there is none.
+	before, after Slot
+	rooms         []membership // nil for most
 }
 
 type membership struct {
@@ -65,9 +68,7 @@ func NewTable() *Table { return &Table{channels: map[string]*channel{}} }
 // follow. Adding it again does nothing.
 func (t *Table) AddChannel(name string, at wire.Position) {
 	if t.channels[name] == nil {
-		t.channels[name] = &channel{
-			last: at, rooms: map[string]*group{}, users: map[string]*group{}, sessions: map[wire.SessionID]Slot{},
-		}
+		t.channels[name] = &channel{last: at}
 	}
 }
 
@@ -94,17 +95,16 @@ func (t *Table) Add(name string, s Slot, id wire.SessionID, user string) bool {
 	}
 	t.members.Grow(s)
 	m := t.at(s)
-	*m = member{channel: c, id: id, user: user, mark: t.mark}
+	*m = member{channel: c, id: id, user: user, mark: t.mark, before: noSlot, after: noSlot}
 	m.all = c.all.add(s)
 	if user != "" {
-		g := c.users[user]
-		if g == nil {
-			g = &group{name: user}
-			c.users[user] = g
+		if first, ok := c.users.get(user); ok {
+			m.after = first
+			t.at(first).before = s
 		}
-		m.byUser = g.add(s)
+		c.users.put(user, s)
 	}
-	c.sessions[id] = s
+	c.sessions.put(id, s)
 	return true
 }
 
@@ -119,19 +119,28 @@ func (t *Table) Remove(s Slot) {
 		t.leaveAt(s, len(m.rooms)-1)
 	}
 	if m.user != "" {
-		g := c.users[m.user]
-		if moved, ok := g.remove(m.byUser); ok {
-			t.at(moved).byUser = m.byUser
-		}
-		if len(g.slots) == 0 {
-			delete(c.users, m.user)
-		}
+		t.unlinkUser(c, m)
 	}
 	if moved, ok := c.all.remove(m.all); ok {
 		t.at(moved).all = m.all
 	}
-	delete(c.sessions, m.id)
+	c.sessions.remove(m.id)
 	*m = member{}
+}
+
+// unlinkUser takes a member out of its user's list.
+func (t *Table) unlinkUser(c *channel, m *member) {
+	if m.after != noSlot {
+		t.at(m.after).before = m.before
+	}
+	switch {
+	case m.before != noSlot:
+		t.at(m.before).after = m.after
+	case m.after != noSlot:
+		c.users.put(m.user, m.after)
+	default:
+		c.users.remove(m.user)
+	}
 }
 
 // Join adds a session to a room. Joining again does nothing.
@@ -143,10 +152,10 @@ func (t *Table) Join(s Slot, room string) error {
 	if len(m.rooms) >= wire.MaxRooms {
 		return ErrTooManyRooms
 	}
-	g := m.channel.rooms[room]
-	if g == nil {
+	g, ok := m.channel.rooms.get(room)
+	if !ok {
 		g = &group{name: room}
-		m.channel.rooms[room] = g
+		m.channel.rooms.put(room, g)
 	}
 	m.rooms = append(m.rooms, membership{room: g, at: g.add(s)})
 	return nil
@@ -198,7 +207,7 @@ func (t *Table) Find(name, id string) (Slot, bool) {
 
 func (c *channel) find(id string) (s Slot, ok bool) {
 	if parsed, valid := wire.ParseSessionID(id); valid {
-		s, ok = c.sessions[parsed]
+		s, ok = c.sessions.get(parsed)
 	}
 	return s, ok
 }
@@ -232,10 +241,17 @@ func (t *Table) Each(name string, d *Delivery, fn func(Slot)) {
 	}
 	t.mark++
 	for _, room := range d.Event.Rooms {
-		t.eachOf(c.rooms[room], fn)
+		if g, ok := c.rooms.get(room); ok {
+			t.eachOf(g, fn)
+		}
 	}
 	for _, user := range d.Event.Users {
-		t.eachOf(c.users[user], fn)
+		s, ok := c.users.get(user)
+		for ok && s != noSlot {
+			after := t.at(s).after // fn may remove s
+			t.once(s, fn)
+			s = after
+		}
 	}
 	for _, id := range d.Event.Sessions {
 		if s, ok := c.find(id); ok {
@@ -245,9 +261,6 @@ func (t *Table) Each(name string, d *Delivery, fn func(Slot)) {
 }
 
 func (t *Table) eachOf(g *group, fn func(Slot)) {
-	if g == nil {
-		return
-	}
 	for i := len(g.slots) - 1; i >= 0; i-- {
 		t.once(g.slots[i], fn)
 	}
@@ -290,7 +303,7 @@ func (t *Table) leaveAt(s Slot, i int) {
 		}
 	}
 	if len(g.slots) == 0 {
-		delete(m.channel.rooms, g.name)
+		m.channel.rooms.remove(g.name)
 	}
 	last := len(m.rooms) - 1
 	m.rooms[i] = m.rooms[last]

@@ -101,7 +101,7 @@ func TestTableAgainstModel(t *testing.T) {
 		for s := range m.id {
 			tab.Remove(s)
 		}
-		if c := tab.channels["c"]; len(c.rooms)+len(c.users)+len(c.sessions)+len(c.all.slots) != 0 {
+		if c := tab.channels["c"]; c.rooms.len()+c.users.len()+c.sessions.len()+len(c.all.slots) != 0 {
 			t.Fatalf("seed %d: something is left when everybody has gone: %+v", seed, c)
 		}
 	}
@@ -163,5 +163,28 @@ func TestRemovedChannelKeepsNothing(t *testing.T) {
 	tab.AddChannel("c", wire.Position{Epoch: "two"})
 	if p := tab.Position("c"); p.Epoch != "two" || len(tab.Members("c")) != 0 {
 		t.Fatalf("the new channel begins at %v with %v", p, tab.Members("c"))
+	}
+}
+
+func TestAnIndexGivesMemoryBack(t *testing.T) {
+	var x index[int, int]
+	const many = 50 * minShrink
+	for i := range many {
+		x.put(i, -i)
+	}
+	for i := range many - 3 {
+		x.remove(i)
+		x.remove(i)
+	}
+	if x.len() != 3 || x.peak > 2*minShrink {
+		t.Fatalf("%d entries are left, in a map made for %d", x.len(), x.peak)
+	}
+	for i := many - 3; i < many; i++ {
+		if v, ok := x.get(i); !ok || v != -i {
+			t.Errorf("entry %d is %d, %v", i, v, ok)
+		}
+	}
+	if _, ok := x.get(0); ok {
+		t.Error("a removed entry is there")
 	}
 }

@@ -82,6 +82,7 @@ func (a *adoption) Drop() {
 // Run puts the connection into a slot.
 func (a *adoption) Run() {
 	l := a.l
+	l.stats.opened.Add(1)
 	s, c := l.newSlot()
 	c.fd, c.state, c.lastRead = int32(a.socket.FD), open, l.wheel.now //nolint:gosec // descriptors are small
 	c.limit = 64 << 10

@@ -41,6 +41,7 @@ func (h *Histogram) Read() (counts [len(LatencyBounds) + 1]uint64, sum float64) 
 // Stats are a loop's counters. Any goroutine may read them.
 type Stats struct {
 	connections atomic.Int64
+	opened      atomic.Uint64
 	deliveries  atomic.Uint64
 	bytesIn     atomic.Uint64
 	bytesOut    atomic.Uint64
@@ -74,6 +75,9 @@ func (s *Stats) turn(d time.Duration) {
 
 // Connections is how many descriptors the loop holds.
 func (s *Stats) Connections() int64 { return s.connections.Load() }
+
+// Opened is how many connections the loop has adopted.
+func (s *Stats) Opened() uint64 { return s.opened.Load() }
 
 // Deliveries is how many events have been written whole to a connection.
 func (s *Stats) Deliveries() uint64 { return s.deliveries.Load() }

@@ -1,0 +1,60 @@
+// Copyright The Klaxon Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package pusher
+
+import (
+	"runtime/debug"
+	"time"
+)
+
+const (
+	// memoryLook is how often the server looks whether a storm is over.
+	memoryLook = time.Second
+	// stormSize is how many connections must have come and gone since memory was
+	// last given back, and a quarter of those that there are.
+	stormSize = 1000
+)
+
+// storms notices the end of a storm of reconnects. Each client that comes or
+// goes leaves garbage behind, and Go keeps the heap that a storm needed for the
+// next one. Here the next one is weeks away, and the memory is somebody else's.
+type storms struct {
+	counted uint64 // connections opened and closed when memory was last given back
+	last    uint64 // at the last look
+}
+
+// over takes the numbers of connections that were ever opened and that there
+// are now. It reports true once after a storm, when things have calmed down.
+func (s *storms) over(opened uint64, now int64) bool {
+	moved := 2*opened - uint64(now) // opened and closed
+	since, lately := moved-s.counted, moved-s.last
+	s.last = moved
+	if since < max(stormSize, uint64(now)/4) || lately > since/20 {
+		return false
+	}
+	s.counted = moved
+	return true
+}
+
+// releaseMemory gives memory back to the kernel after each storm, until the
+// Server drains.
+func (srv *Server) releaseMemory() {
+	look := time.NewTicker(memoryLook)
+	defer look.Stop()
+	var s storms
+	for {
+		select {
+		case <-srv.drained:
+			return
+		case <-look.C:
+		}
+		var opened uint64
+		for _, sh := range srv.shards {
+			opened += sh.loop.Stats().Opened()
+		}
+		if s.over(opened, srv.connections()) {
+			debug.FreeOSMemory()
+		}
+	}
+}
