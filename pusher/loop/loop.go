@@ -4,9 +4,12 @@
 package loop
 
 import (
+	"errors"
 	"fmt"
+	"os"
 	"runtime"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -64,6 +67,8 @@ type Loop struct {
 	// Static.
 	handler Handler
 	epfd    int
+	poll    *os.File // epfd again: what Go's poller waits for
+	ready   syscall.RawConn
 	wakeFD  int
 	start   time.Time
 	done    chan struct{}
@@ -87,6 +92,7 @@ type Loop struct {
 	next      int
 	spare     []Work
 	wheel     wheel
+	parkUntil time.Time // what the poller has been told
 	events    [maxEvents]unix.EpollEvent
 	nextEvent int // of those waited for, up to lastEvent, not handled yet
 	lastEvent int
@@ -117,14 +123,31 @@ func New(handler Handler, config Config) (*Loop, error) {
 	for i := range l.wheel.heads {
 		l.wheel.heads[i] = noSlot
 	}
+	if err := l.pollable(); err != nil {
+		closeFD(epfd)
+		closeFD(wakeFD)
+		return nil, err
+	}
 	l.inbox.init(wakeFD)
 	l.stats.init()
 	if err := unix.EpollCtl(epfd, unix.EPOLL_CTL_ADD, wakeFD, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: wakeData}); err != nil {
-		closeFD(epfd)
+		_ = l.poll.Close()
 		closeFD(wakeFD)
 		return nil, fmt.Errorf("loop: epoll_ctl: %w", err)
 	}
 	return l, nil
+}
+
+// pollable gives the epoll descriptor to Go's poller.
+func (l *Loop) pollable() (err error) {
+	if err := unix.SetNonblock(l.epfd, true); err != nil {
+		return fmt.Errorf("loop: epoll in the poller: %w", err)
+	}
+	l.poll = os.NewFile(uintptr(l.epfd), "epoll")
+	if l.ready, err = l.poll.SyscallConn(); err != nil {
+		return fmt.Errorf("loop: epoll in the poller: %w", err)
+	}
+	return nil
 }
 
 // Post hands work to the loop, waiting while its inbox is full. It must not be
@@ -207,8 +230,32 @@ func (l *Loop) wait() int {
 	}
 	l.releaseIdle()
 	due := l.start.Add(time.Duration(l.wheel.now+l.wheel.idle()) * tickLength)
-	sleep := min(max(time.Until(due), 0), maxSleep)
-	return epollWait(l.epfd, l.events[:], int((sleep+time.Millisecond-1)/time.Millisecond))
+	return l.park(due)
+}
+
+// park waits for events until due, or for maxSleep. The goroutine parks in Go's
+// own poller, which takes an epoll descriptor as it takes a socket. Waiting in
+// the kernel instead would keep this goroutine's processor until the runtime's
+// monitor takes it away, and a monitor that has something to do wakes up every
+// 20 µs: measured as 0.3 µs of each delivery.
+func (l *Loop) park(due time.Time) (n int) {
+	if latest := time.Now().Add(maxSleep); due.After(latest) {
+		due = latest
+	}
+	if l.parkUntil.After(due) || time.Until(l.parkUntil) <= 0 {
+		l.parkUntil = due
+		if err := l.poll.SetReadDeadline(due); err != nil {
+			panic("loop: epoll in the poller: " + err.Error())
+		}
+	}
+	err := l.ready.Read(func(epfd uintptr) bool {
+		n = epollWaitNow(int(epfd), l.events[:])
+		return n > 0
+	})
+	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+		panic("loop: waiting for events: " + err.Error())
+	}
+	return n
 }
 
 // releaseIdle lets go of arenas that a burst has made large.
@@ -322,6 +369,6 @@ func (l *Loop) shutdown() {
 	}
 	l.reap()
 	l.report(time.Now())
-	closeFD(l.epfd)
+	_ = l.poll.Close()
 	closeFD(l.wakeFD)
 }

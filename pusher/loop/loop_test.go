@@ -495,7 +495,7 @@ func TestWheelFiresEachDeadlineOnceInItsTick(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.loop = l
-	defer func() { closeFD(l.epfd); closeFD(l.wakeFD) }()
+	defer func() { _ = l.poll.Close(); closeFD(l.wakeFD) }()
 	want := map[Slot]tick{}
 	for i := range 3000 {
 		s, c := l.newSlot()

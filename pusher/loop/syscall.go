@@ -46,16 +46,6 @@ func epollWaitNow(epfd int, events []unix.EpollEvent) int {
 	return int(n)
 }
 
-// epollWait waits up to timeout milliseconds.
-func epollWait(epfd int, events []unix.EpollEvent, timeout int) int {
-	n, err := unix.EpollWait(epfd, events, timeout)
-	if err != nil {
-		errno, _ := err.(unix.Errno) //nolint:errorlint // unix returns nothing else
-		return waitFailed(errno)
-	}
-	return n
-}
-
 func waitFailed(errno unix.Errno) int {
 	if errno == unix.EINTR {
 		return 0
