@@ -31,8 +31,17 @@ var imports = map[string][]string{
 
 	"cmd/operator":      {"api/v1alpha1", "controllers"},
 	"cmd/pusher":        {"pusher", "pusher/settings"},
-	"cmd/klaxon":        {"cmd/klaxon/client", "controllers/manifests", "pusher", "pusher/settings"},
+	"cmd/klaxon":        {"cmd/klaxon/bench", "cmd/klaxon/bench/events", "cmd/klaxon/bench/load", "cmd/klaxon/bench/mark", "cmd/klaxon/bench/template", "cmd/klaxon/client", "controllers/manifests", "pusher", "pusher/settings"},
 	"cmd/klaxon/client": {"pusher/wire", "pusher/wire/plain"}, // a client knows the protocol, not the server
+
+	// Nothing of the server is shared with what measures it, other servers too.
+	"cmd/klaxon/bench":          {"cmd/klaxon/bench/events", "cmd/klaxon/bench/hist", "cmd/klaxon/bench/load", "cmd/klaxon/bench/mark", "cmd/klaxon/bench/meter"},
+	"cmd/klaxon/bench/events":   {"cmd/klaxon/bench/hist", "cmd/klaxon/bench/mark", "cmd/klaxon/bench/template"},
+	"cmd/klaxon/bench/hist":     {},
+	"cmd/klaxon/bench/load":     {"cmd/klaxon/bench/hist", "cmd/klaxon/bench/mark", "cmd/klaxon/bench/meter", "cmd/klaxon/bench/template"},
+	"cmd/klaxon/bench/mark":     {},
+	"cmd/klaxon/bench/meter":    {},
+	"cmd/klaxon/bench/template": {},
 
 	"controllers":           {"api/v1alpha1", "controllers/compile", "controllers/render", "pusher/settings"},
 	"controllers/compile":   {"api/v1alpha1", "pusher/settings"},

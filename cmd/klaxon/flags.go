@@ -45,9 +45,10 @@ type tokenSource struct {
 	file, env string
 }
 
-func (t *tokenSource) register(flags *flag.FlagSet) {
-	flags.StringVar(&t.file, "token-file", "", "file with the token, for example a projected ServiceAccount token")
-	flags.StringVar(&t.env, "token-env", "", "environment variable with the token")
+// register registers the flags, each name with the prefix before it.
+func (t *tokenSource) register(flags *flag.FlagSet, prefix string) {
+	flags.StringVar(&t.file, prefix+"token-file", "", "file with the token, for example a projected ServiceAccount token")
+	flags.StringVar(&t.env, prefix+"token-env", "", "environment variable with the token")
 }
 
 func (t *tokenSource) read() (string, error) {

@@ -25,6 +25,7 @@ type command struct {
 }
 
 var commands = map[string]command{
+	"bench":     {benchmark, "measure a push server"},
 	"serve":     {serve, "serve Channels from manifests on this machine"},
 	"validate":  {validate, "check manifests"},
 	"publish":   {publish, "publish an event, or a stream of them"},

@@ -32,7 +32,7 @@ func publish(args []string) error {
 	flags.Var(&sessions, "session", "session to address; may be repeated")
 	flags.StringVar(&ev.ID, "id", "", "id of the event: the same id is stored once")
 	timeout := flags.Duration("timeout", 30*time.Second, "how long one event may take")
-	token.register(flags)
+	token.register(flags, "")
 	others, err := parse(flags, args)
 	if err != nil {
 		return err

@@ -25,7 +25,7 @@ func subscribe(args []string) error {
 	flags.Var(&rooms, "room", "room to join; may be repeated")
 	flags.IntVar(&s.Events, "count", 0, "end after this many events; 0: do not")
 	timeout := flags.Duration("timeout", 0, "end after this long; 0: do not")
-	token.register(flags)
+	token.register(flags, "")
 	others, err := parse(flags, args)
 	if err != nil {
 		return err
