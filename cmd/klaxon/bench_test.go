@@ -159,30 +159,30 @@ func TestBenchFails(t *testing.T) {
 		t.Errorf("error %v, %+v", err, report.Steps[0].Connect)
 	}
 	const urls = "--url ws://h/ws/c --publish-url http://h/v1/channels/c/events "
-	for flags, want := range map[string]string{
-		"":                           "usage: klaxon bench --url",
-		"--url ws://h/ws/c x":        "usage: klaxon bench --url",
-		urls + "--protocol socketio": `there is no protocol "socketio" here: this version measures ws only`,
-		urls + "--protocol sse":      `there is no protocol "sse" here: this version measures ws only`,
-		urls + "--channels 2":        "--url must say where the channel's number goes: {ch}",
-		"--url ws://h/ws/{ch} --publish-url http://h/c --channels 2": "--publish-url must say where the channel's number goes: {ch}",
-		urls + "--phases rate:5":                                     `"rate:5" is no phase: write idle:TIME`,
-		urls + "--size 3":                                            "--size must be at least 40",
-		urls + "--rate 0":                                            "--rate and --duration must be above 0",
-		urls + "--channels 1000 --rooms 10000":                       "between 1 and 1000000 rooms",
-		urls + "--connect-parallel 0":                                "--connect-parallel and --connect-timeout must be above 0",
-		urls + "--pipeline --ndjson":                                 "use one of --pipeline and --ndjson",
-		urls + "--publishers 3 --ndjson":                             "cannot be chosen with --ndjson",
-		urls + "--body {}":                                           "--body must say where the event's data goes: {data}",
-		urls + "--token-file /nonexistent":                           "no such file",
-		"--url wss://h/ws/c":                                         "benchmarks speak no TLS",
-		"--url ws://h/ws/c --publish-url https://h/":                 "benchmarks speak no TLS",
-		"--url ws://127.0.0.1:1/ws/c --connections 1":                "no connection became ready",
-		"compare /nonexistent":                                       "usage: klaxon bench compare A.json B.json",
-		"compare /nonexistent /nonexistent":                          "no such file",
+	for _, tc := range []struct{ flags, want string }{
+		{"", "usage: klaxon bench --url"},
+		{"--url ws://h/ws/c x", "usage: klaxon bench --url"},
+		{urls + "--protocol socketio", `there is no protocol "socketio" here: this version measures ws only`},
+		{urls + "--protocol sse", `there is no protocol "sse" here: this version measures ws only`},
+		{urls + "--channels 2", "--url must say where the channel's number goes: {ch}"},
+		{"--url ws://h/ws/{ch} --publish-url http://h/c --channels 2", "--publish-url must say where the channel's number goes: {ch}"},
+		{urls + "--phases rate:5", `"rate:5" is no phase: write idle:TIME`},
+		{urls + "--size 3", "--size must be at least 40"},
+		{urls + "--rate 0", "--rate and --duration must be above 0"},
+		{urls + "--channels 1000 --rooms 10000", "between 1 and 1000000 rooms"},
+		{urls + "--connect-parallel 0", "--connect-parallel and --connect-timeout must be above 0"},
+		{urls + "--pipeline --ndjson", "use one of --pipeline and --ndjson"},
+		{urls + "--publishers 3 --ndjson", "cannot be chosen with --ndjson"},
+		{urls + "--body {}", "--body must say where the event's data goes: {data}"},
+		{urls + "--token-file /nonexistent", "no such file"},
+		{"--url wss://h/ws/c", "benchmarks speak no TLS"},
+		{"--url ws://h/ws/c --publish-url https://h/", "benchmarks speak no TLS"},
+		{"--url ws://127.0.0.1:1/ws/c --connections 1", "no connection became ready"},
+		{"compare /nonexistent", "usage: klaxon bench compare A.json B.json"},
+		{"compare /nonexistent /nonexistent", "no such file"},
 	} {
-		if err := benchmark(strings.Fields(flags)); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: error %v, want %q", flags, err, want)
+		if err := benchmark(strings.Fields(tc.flags)); err == nil || !strings.Contains(err.Error(), tc.want) {
+			t.Errorf("%s: error %v, want %q", tc.flags, err, tc.want)
 		}
 	}
 }
