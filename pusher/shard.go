@@ -33,9 +33,22 @@ type shard struct {
 // user, rooms) is not kept twice.
 type session struct {
 	channel   *channel     // nil: none
-	client    *auth.Client // the anonymous clients of a channel share one
-	remote    netip.AddrPort
-	connected int64 // Unix time in nanoseconds
+	client    *auth.Client // all anonymous clients share one
+	connected int64        // Unix time in nanoseconds
+	remote    address
+}
+
+// address is an IP address and a port in half the room of a netip.AddrPort, and
+// without its pointer. IPv4 is mapped into IPv6. A zone is not kept.
+type address struct {
+	ip   [16]byte
+	port uint16
+}
+
+func addressOf(a netip.AddrPort) address { return address{a.Addr().As16(), a.Port()} }
+
+func (a address) String() string {
+	return netip.AddrPortFrom(netip.AddrFrom16(a.ip).Unmap(), a.port).String()
 }
 
 // at returns the session of a slot.
@@ -89,7 +102,7 @@ func (sh *shard) Open(s loop.Slot, h any) {
 	}
 	ses := sh.at(s)
 	cur := sh.server.current.Load()
-	*ses = session{channel: he.channel, client: he.client, remote: he.remote, connected: time.Now().UnixNano()}
+	*ses = session{channel: he.channel, client: he.client, remote: addressOf(he.remote), connected: time.Now().UnixNano()}
 	var id wire.SessionID
 	_, _ = rand.Read(id[:]) // never fails
 	now := cur.channels[he.channel.Name]

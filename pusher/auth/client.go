@@ -85,10 +85,16 @@ func (v *Verifier) newClient(ch *channel, token string) (*Client, error) {
 		return nil, err
 	}
 	c := &Client{User: claims.Subject, Expires: claims.Expiry.Time().Add(Skew)}
-	if claims.Rooms != nil {
-		c.rooms = *claims.Rooms
-	} else {
+	if claims.Rooms == nil {
 		c.everyRoom = ch.anonymous
+		return c, nil
+	}
+	// A client stays for as long as its session: one string for all of it.
+	all := c.User + strings.Join(*claims.Rooms, "")
+	c.User, all = all[:len(c.User)], all[len(c.User):]
+	c.rooms = make([]string, len(*claims.Rooms))
+	for i, room := range *claims.Rooms {
+		c.rooms[i], all = all[:len(room)], all[len(room):]
 	}
 	return c, nil
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/klaxon-dev/klaxon/pusher/slab"
 	"github.com/klaxon-dev/klaxon/pusher/wire"
@@ -154,6 +155,7 @@ func (t *Table) Join(s Slot, room string) error {
 	}
 	g, ok := m.channel.rooms.get(room)
 	if !ok {
+		room = strings.Clone(room) // it may be a part of a request, or of a message
 		g = &group{name: room}
 		m.channel.rooms.put(room, g)
 	}
