@@ -26,11 +26,11 @@ type storms struct {
 
 // over takes the numbers of connections that were ever opened and that there
 // are now. It reports true once after a storm, when things have calmed down.
-func (s *storms) over(opened uint64, now int64) bool {
-	moved := 2*opened - uint64(now) // opened and closed
+func (s *storms) over(opened, now uint64) bool {
+	moved := 2*opened - now // opened and closed
 	since, lately := moved-s.counted, moved-s.last
 	s.last = moved
-	if since < max(stormSize, uint64(now)/4) || lately > since/20 {
+	if since < max(stormSize, now/4) || lately > since/20 {
 		return false
 	}
 	s.counted = moved
@@ -49,11 +49,13 @@ func (srv *Server) releaseMemory() {
 			return
 		case <-look.C:
 		}
-		var opened uint64
+		var opened, now uint64
 		for _, sh := range srv.shards {
-			opened += sh.loop.Stats().Opened()
+			stats := sh.loop.Stats()
+			opened += stats.Opened()
+			now += uint64(max(0, stats.Connections()))
 		}
-		if s.over(opened, srv.connections()) {
+		if s.over(opened, now) {
 			debug.FreeOSMemory()
 		}
 	}

@@ -8,9 +8,8 @@ import "testing"
 func TestAStormIsOverOnce(t *testing.T) {
 	var s storms
 	for i, step := range []struct {
-		opened uint64
-		now    int64
-		over   bool
+		opened, now uint64
+		over        bool
 	}{
 		{0, 0, false},
 		{500, 500, false}, // not many
