@@ -16,6 +16,7 @@ CA_CERTS ?= /etc/ssl/certs/ca-certificates.crt
 FUZZTIME ?= 20000x
 TESTFLAGS ?=
 E2EFLAGS ?= -v -ginkgo.v
+BENCHFLAGS ?=
 
 # Programs, tools, linters and the test cluster are built with the same settings,
 # so that they share compiled packages. Tests are not: -race needs cgo.
@@ -85,12 +86,14 @@ lint: verify ## Lint code, imports, scripts and the chart
 	$(STATIC) go vet -tags e2e ./...
 	$(LINT) run --allow-parallel-runners ./...
 	cd tools && $(LINT) run --allow-parallel-runners ./...
+	cd test/bench && $(LINT) run --allow-parallel-runners ./...
 	for s in test/cluster/*.sh test/cluster/node/*.sh .ci/run; do bash -n "$$s"; done
 	$(HELM) lint --strict --quiet charts/klaxon
 	go test -count 1 ./test
 
 .PHONY: test
 test: envtest fuzz web ## Run all tests that need no node, with the race detector
+	cd test/bench && go test -race -count 1 ./...
 	KUBEBUILDER_ASSETS=$(ASSETS) go test -race -count 1 -timeout 20m $(TESTFLAGS) ./...
 
 .PHONY: web
@@ -100,6 +103,10 @@ web: build test/web/node_modules/.package-lock.json ## Test with npm's clients a
 
 test/web/node_modules/.package-lock.json: test/web/package-lock.json
 	cd test/web && npm ci --no-fund --no-audit
+	@touch $@
+
+test/bench/peers/socketio/node_modules/.package-lock.json: test/bench/peers/socketio/package-lock.json
+	cd test/bench/peers/socketio && npm ci --no-fund --no-audit
 	@touch $@
 
 .PHONY: fuzz
@@ -126,6 +133,18 @@ else
 		go test -tags e2e -count 1 -timeout 30m ./test/e2e $(E2EFLAGS)
 endif
 
+##@ Measure
+.PHONY: bench
+bench: build ## Compare with the least that any server must do (BENCHFLAGS="-h" lists what can be set)
+	@$(STATIC) go build -C test/bench -o $(CURDIR)/bin/bench/ ./floor ./run
+	bin/bench/run $(BENCHFLAGS)
+
+.PHONY: bench-peers
+bench-peers: build test/bench/peers/socketio/node_modules/.package-lock.json ## Compare with other servers too
+	@$(STATIC) go build -C test/bench -o $(CURDIR)/bin/bench/ ./floor ./peers/gorilla ./run
+	bin/bench/run -servers floor,klaxon,gorilla,socketio $(BENCHFLAGS)
+
+##@ Test cluster
 .PHONY: envtest
 envtest: ## Build etcd, kube-apiserver and kubectl for tests, if missing
 	@test/cluster/build.sh envtest
@@ -133,7 +152,6 @@ envtest: ## Build etcd, kube-apiserver and kubectl for tests, if missing
 .PHONY: ci
 ci: lint test e2e ## All of the above, as .ci/run does
 
-##@ Test cluster
 .PHONY: cluster
 cluster: image ## Start the single-node cluster with the image loaded
 	test/cluster/build.sh
