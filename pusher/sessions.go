@@ -59,8 +59,8 @@ func (d directory) List(name string) []wire.Session {
 		for _, s := range sh.table.Members(name) {
 			ses := sh.at(loop.Slot(s))
 			part = append(part, wire.Session{
-				ID: sh.table.ID(s).String(), User: ses.client.User, Rooms: sh.table.Rooms(s), Protocol: plain.Subprotocol,
-				Remote: ses.remote.String(), ConnectedAt: time.Unix(0, ses.connected),
+				ID: sh.table.ID(s).String(), User: ses.client.User(), Rooms: sh.table.Rooms(s), Protocol: plain.Subprotocol,
+				Remote: ses.remote.String(), ConnectedAt: time.Unix(int64(ses.connected), 0),
 			})
 		}
 		mu.Lock()

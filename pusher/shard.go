@@ -4,7 +4,6 @@
 package pusher
 
 import (
-	"crypto/rand"
 	"net/netip"
 	"slices"
 	"time"
@@ -32,10 +31,10 @@ type shard struct {
 // session is one client's attachment to one channel. What the table knows (id,
 // user, rooms) is not kept twice.
 type session struct {
-	channel   *channel     // nil: none
-	client    *auth.Client // all anonymous clients share one
-	connected int64        // Unix time in nanoseconds
+	channel   *channel // nil: none
+	client    auth.Client
 	remote    address
+	connected uint32 // Unix time in seconds
 }
 
 // address is an IP address and a port in half the room of a netip.AddrPort, and
@@ -57,7 +56,7 @@ func (sh *shard) at(s loop.Slot) *session { return sh.sessions.At(uint32(s)) }
 // hello is what the clients listener knows of a connection that it hands over.
 type hello struct {
 	channel *channel // nil when refused
-	client  *auth.Client
+	client  auth.Client
 	rooms   []string
 	remote  netip.AddrPort
 	refusal refusal
@@ -102,15 +101,13 @@ func (sh *shard) Open(s loop.Slot, h any) {
 	}
 	ses := sh.at(s)
 	cur := sh.server.current.Load()
-	*ses = session{channel: he.channel, client: he.client, remote: addressOf(he.remote), connected: time.Now().UnixNano()}
-	var id wire.SessionID
-	_, _ = rand.Read(id[:]) // never fails
+	*ses = session{channel: he.channel, client: he.client, remote: addressOf(he.remote), connected: uint32(time.Now().Unix())} //nolint:gosec // until 2106
 	now := cur.channels[he.channel.Name]
 	switch {
 	case sh.server.draining.Load():
 		sh.loop.Close(s, wire.CloseRestart, wire.CloseRestart.Reason())
 		return
-	case now == nil || !sh.table.Add(now.Name, uint32(s), id, he.client.User):
+	case now == nil || !sh.table.Add(now.Name, uint32(s), he.client.User()):
 		sh.loop.Close(s, wire.CloseChannelGone, wire.CloseChannelGone.Reason())
 		return
 	case now.Revision != he.channel.Revision || now.counters != he.channel.counters:
@@ -120,10 +117,10 @@ func (sh *shard) Open(s loop.Slot, h any) {
 	}
 	ses.channel = now
 	sh.loop.SetBuffer(s, he.channel.SlowClients.BufferBytes, he.channel.SlowClients.Policy)
-	sh.loop.SetDeadline(s, he.client.Expires)
+	sh.loop.SetDeadline(s, he.client.Expires())
 	failure := sh.join(s, he.rooms)
 	sh.send(s, plain.EncodeWelcome(plain.Welcome{
-		Session: id.String(), Channel: ses.channel.Name, User: ses.client.User, Rooms: sh.rooms(s),
+		Session: sh.table.ID(uint32(s)).String(), Channel: ses.channel.Name, User: ses.client.User(), Rooms: sh.rooms(s),
 		Offset:    sh.offset(ses),
 		Heartbeat: cur.settings.Pusher.Heartbeat.Interval.Std().Milliseconds(),
 	}))
@@ -184,7 +181,7 @@ func (sh *shard) join(s loop.Slot, rooms []string) *plain.Failure {
 	verifier := sh.server.current.Load().verifier
 	var forbidden []string
 	for i, room := range rooms {
-		if !verifier.MayJoin(ses.client, room) {
+		if !verifier.MayJoin(&ses.client, room) {
 			forbidden = append(forbidden, room)
 			continue
 		}
@@ -208,15 +205,15 @@ func (sh *shard) authenticate(s loop.Slot, ses *session, r plain.Request) {
 	case err != nil:
 		sh.failure(s, r, plain.CodeToken, err.Error())
 		return
-	case client.User != ses.client.User:
+	case client.User() != ses.client.User():
 		sh.failure(s, r, plain.CodeToken, "the token is another user's: connect anew to become another user")
 		return
 	}
 	ses.client = client
-	sh.loop.SetDeadline(s, client.Expires)
+	sh.loop.SetDeadline(s, client.Expires())
 	verifier := sh.server.current.Load().verifier
 	for _, room := range sh.table.Rooms(uint32(s)) {
-		if !verifier.MayJoin(client, room) {
+		if !verifier.MayJoin(&client, room) {
 			sh.table.Leave(uint32(s), room)
 		}
 	}

@@ -10,7 +10,7 @@ import (
 )
 
 // cacheSize is how many tokens each half of a cache remembers. An entry takes
-// about a hundred bytes.
+// about a hundred bytes, besides what the token says.
 const cacheSize = 4096
 
 // cache remembers whose a token is until the token ends, because a publisher
@@ -28,7 +28,7 @@ type cache[T any] struct {
 
 type entry[T any] struct {
 	value T
-	until time.Time
+	until int64 // Unix seconds
 }
 
 // cacheKey is of a token that was sent to a channel, or to "" for all of them.
@@ -47,7 +47,7 @@ func (c *cache[T]) get(key [sha256.Size]byte, now time.Time) (value T, ok bool) 
 			c.put(key, e)
 		}
 	}
-	if !ok || now.After(e.until) {
+	if !ok || now.Unix() >= e.until {
 		return value, false
 	}
 	return e.value, true
@@ -56,7 +56,7 @@ func (c *cache[T]) get(key [sha256.Size]byte, now time.Time) (value T, ok bool) 
 func (c *cache[T]) add(key [sha256.Size]byte, value T, until time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.put(key, entry[T]{value, until})
+	c.put(key, entry[T]{value, until.Unix()})
 }
 
 func (c *cache[T]) put(key [sha256.Size]byte, e entry[T]) {

@@ -59,7 +59,7 @@ func TestACachedTokenIsGoodForItsChannelUntilItEnds(t *testing.T) {
 	if c, err := v.Client("plain", token); err == nil {
 		t.Errorf("on a channel that does not trust its issuer it is %+v", c)
 	}
-	clock = first.Expires.Add(time.Second)
+	clock = first.Expires().Add(time.Second)
 	for range 2 {
 		var refused *Error
 		if _, err := v.Client("orders", token); !errors.As(err, &refused) || refused.Code() != CodeTokenExpired {
@@ -89,7 +89,7 @@ func BenchmarkTokens(b *testing.B) {
 				b.ReportAllocs()
 				for b.Loop() {
 					if !repeated {
-						v.clients, v.accountTokens = cache[*Client]{}, cache[settings.ServiceAccount]{}
+						v.clients, v.accountTokens = cache[Client]{}, cache[settings.ServiceAccount]{}
 					}
 					if err := each.verify(); err != nil {
 						b.Fatal(err)

@@ -4,6 +4,7 @@
 package auth
 
 import (
+	"encoding/binary"
 	"errors"
 	"strings"
 	"time"
@@ -20,25 +21,66 @@ import (
 // of clients are HMAC issuers (RFC 7518 section 3.2).
 var hmacAlgorithms = []jose.SignatureAlgorithm{jose.HS256, jose.HS384, jose.HS512}
 
-// Client is who connects to a channel.
+// Client is who connects to a channel. It is kept for as long as its session, so
+// it is small: one string holds all that it says.
 type Client struct {
-	// User is the token's "sub"; empty when Anonymous.
-	User string
-	// Expires is when the session must end: the token's "exp" and the allowed
-	// skew. Zero: never.
-	Expires time.Time
-	// Anonymous is true when no token was sent.
-	Anonymous bool
+	said      string // the user, then each room with two bytes before it for its length
+	userBytes uint16
+	flags     clientFlags
+	expires   int64 // Unix seconds; 0: never
+}
 
-	// everyRoom lifts the question; rooms are the patterns of the token's claim.
-	everyRoom bool
-	rooms     []string
+type clientFlags uint8
+
+const (
+	isAnonymous clientFlags = 1 << iota
+	everyRoom               // lifts the question
+)
+
+// anonymous is every client that sent no token.
+var anonymous = Client{flags: isAnonymous | everyRoom}
+
+// newClient makes a client of a token's claims.
+func newClient(claims *clientClaims, flags clientFlags) Client {
+	c := Client{flags: flags, userBytes: uint16(len(claims.Subject)), expires: claims.Expiry.Time().Add(Skew).Unix()} //nolint:gosec // wire.MaxUserName
+	said := []byte(claims.Subject)
+	if claims.Rooms != nil {
+		for _, room := range *claims.Rooms {
+			said = binary.BigEndian.AppendUint16(said, uint16(len(room))) //nolint:gosec // a token is smaller: MaxTokenBytes
+			said = append(said, room...)
+		}
+	}
+	c.said = string(said)
+	return c
+}
+
+// User is the token's "sub"; empty when Anonymous.
+func (c *Client) User() string { return c.said[:c.userBytes] }
+
+// Expires is when the session must end: the token's "exp" and the allowed skew.
+// Zero: never.
+func (c *Client) Expires() time.Time {
+	if c.expires == 0 {
+		return time.Time{}
+	}
+	return time.Unix(c.expires, 0)
+}
+
+// Anonymous is true when no token was sent.
+func (c *Client) Anonymous() bool { return c.flags&isAnonymous != 0 }
+
+// rooms are the patterns of the token's claim.
+func (c *Client) rooms(yield func(string) bool) {
+	for all := c.said[c.userBytes:]; len(all) > 0; {
+		n := 2 + int(all[0])<<8 + int(all[1])
+		if !yield(all[2:n]) {
+			return
+		}
+		all = all[n:]
+	}
 }
 
 // clientClaims are the claims of a client's token that mean something here.
-// anonymous is every client that sent no token.
-var anonymous = &Client{Anonymous: true, everyRoom: true}
-
 type clientClaims struct {
 	jwt.Claims
 
@@ -49,53 +91,38 @@ type clientClaims struct {
 // Client says who holds the token and may connect to the channel. Without a
 // token only anonymous channels let one in; a bad token is refused by those
 // too. The error is always an *Error.
-func (v *Verifier) Client(channelName, token string) (*Client, error) {
+func (v *Verifier) Client(channelName, token string) (Client, error) {
 	ch := v.channels[channelName]
 	if ch == nil {
-		return nil, errUnknownChannel
+		return Client{}, errUnknownChannel
 	}
 	if token == "" {
 		if ch.anonymous {
 			return anonymous, nil
 		}
-		return nil, &Error{CodeTokenMissing, "this channel needs a token"}
+		return Client{}, &Error{CodeTokenMissing, "this channel needs a token"}
 	}
 	if len(token) > MaxTokenBytes {
-		return nil, errTokenTooLarge
+		return Client{}, errTokenTooLarge
 	}
 	key := cacheKey(channelName, token)
 	if c, ok := v.clients.get(key, v.clock()); ok {
 		return c, nil
 	}
-	c, err := v.newClient(ch, token)
-	if err != nil {
-		return nil, err
-	}
-	v.clients.add(key, c, c.Expires)
-	return c, nil
-}
-
-func (v *Verifier) newClient(ch *channel, token string) (*Client, error) {
 	tok, err := jwt.ParseSigned(token, hmacAlgorithms)
 	if err != nil {
-		return nil, invalid("the token is not a JWT signed with HS256, HS384 or HS512")
+		return Client{}, invalid("the token is not a JWT signed with HS256, HS384 or HS512")
 	}
 	claims, err := v.clientClaims(ch, tok)
 	if err != nil {
-		return nil, err
+		return Client{}, err
 	}
-	c := &Client{User: claims.Subject, Expires: claims.Expiry.Time().Add(Skew)}
-	if claims.Rooms == nil {
-		c.everyRoom = ch.anonymous
-		return c, nil
+	var flags clientFlags
+	if claims.Rooms == nil && ch.anonymous {
+		flags = everyRoom
 	}
-	// A client stays for as long as its session: one string for all of it.
-	all := c.User + strings.Join(*claims.Rooms, "")
-	c.User, all = all[:len(c.User)], all[len(c.User):]
-	c.rooms = make([]string, len(*claims.Rooms))
-	for i, room := range *claims.Rooms {
-		c.rooms[i], all = all[:len(room)], all[len(room):]
-	}
+	c := newClient(claims, flags)
+	v.clients.add(key, c, c.Expires())
 	return c, nil
 }
 
@@ -174,10 +201,10 @@ func signatureError(err error) *Error {
 // the claim it may join none. On an anonymous channel whoever shows no claim may
 // join every room.
 func (v *Verifier) MayJoin(c *Client, room string) bool {
-	if c.everyRoom {
+	if c.flags&everyRoom != 0 {
 		return true
 	}
-	for _, p := range c.rooms {
+	for p := range c.rooms {
 		if prefix, ok := strings.CutSuffix(p, "*"); ok && strings.HasPrefix(room, prefix) || p == room {
 			return true
 		}

@@ -80,7 +80,7 @@ func TestClient(t *testing.T) {
 			v := newVerifier(t, nil)
 			c, err := v.Client("orders", tc.token)
 			wantCode(t, err, tc.code, tc.token)
-			if tc.code == "" && (c.User != "u1" || c.Anonymous) {
+			if tc.code == "" && (c.User() != "u1" || c.Anonymous()) {
 				t.Fatalf("client is %+v", c)
 			}
 			if tc.token == "" {
@@ -130,11 +130,11 @@ func TestClientTampered(t *testing.T) {
 func TestClientExpires(t *testing.T) {
 	v := newVerifier(t, nil)
 	c, err := v.Client("orders", sign(t, jose.HS256, hmacKey, clientToken()))
-	if want := now.Add(time.Hour + Skew); err != nil || !c.Expires.Equal(want) {
-		t.Fatalf("expires %v (%v), want %v", c.Expires, err, want)
+	if want := now.Add(time.Hour + Skew); err != nil || !c.Expires().Equal(want) {
+		t.Fatalf("expires %v (%v), want %v", c.Expires(), err, want)
 	}
 	c, err = v.Client("news", "")
-	if err != nil || !c.Expires.IsZero() || !c.Anonymous || c.User != "" {
+	if err != nil || !c.Expires().IsZero() || !c.Anonymous() || c.User() != "" {
 		t.Fatalf("anonymous client is %+v (%v)", c, err)
 	}
 }
@@ -172,12 +172,12 @@ func TestMayJoin(t *testing.T) {
 			c, err := v.Client(tc.channel, token)
 			wantCode(t, err, "", token)
 			for _, r := range tc.yes {
-				if !v.MayJoin(c, r) {
+				if !v.MayJoin(&c, r) {
 					t.Errorf("may not join %q", r)
 				}
 			}
 			for _, r := range tc.no {
-				if v.MayJoin(c, r) {
+				if v.MayJoin(&c, r) {
 					t.Errorf("may join %q", r)
 				}
 			}
@@ -196,7 +196,7 @@ func FuzzClient(f *testing.F) {
 	v := newVerifier(f, nil)
 	f.Fuzz(func(t *testing.T, token string) {
 		c, err := v.Client("news", token)
-		if token != "" && err == nil && token != good && c.User != "u1" {
+		if token != "" && err == nil && token != good && c.User() != "u1" {
 			t.Fatalf("%q is taken as %+v", token, c)
 		}
 		if id, err := v.Publisher("orders", token); err == nil {

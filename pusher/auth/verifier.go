@@ -31,7 +31,7 @@ type Verifier struct {
 	channels  map[string]*channel
 
 	unknown       unknownKeys
-	clients       cache[*Client]
+	clients       cache[Client]
 	accountTokens cache[settings.ServiceAccount]
 }
 

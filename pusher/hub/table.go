@@ -4,6 +4,8 @@
 package hub
 
 import (
+	"crypto/rand"
+	"encoding/binary"
 	"errors"
 	"maps"
 	"slices"
@@ -27,15 +29,15 @@ type Table struct {
 	channels map[string]*channel
 	members  slab.Slab[member] // by slot
 	mark     uint64            // of the walk under way, see Each
+	veil     uint32            // over the slots in ids
 }
 
 // channel is what one Table knows of a channel.
 type channel struct {
-	last     wire.Position
-	all      group
-	rooms    index[string, *group]
-	users    index[string, Slot] // the first of each; the others follow
-	sessions index[wire.SessionID, Slot]
+	last  wire.Position
+	all   group
+	rooms index[string, *group]
+	users index[string, Slot] // the first of each; the others follow
 }
 
 // group is a set of sessions with constant-time add and remove: each session
@@ -54,16 +56,22 @@ type member struct {
 	all     uint32 // place in channel.all
 	// The user's other sessions: nearly always there is none.
 	before, after Slot
-	rooms         []membership // nil for most
+	// Most sessions are in no room or in one.
+	room membership   // room.group is nil: none
+	more []membership // further ones
 }
 
 type membership struct {
-	room *group
-	at   uint32
+	group *group
+	at    uint32 // place there
 }
 
 // NewTable returns an empty Table.
-func NewTable() *Table { return &Table{channels: map[string]*channel{}} }
+func NewTable() *Table {
+	var veil [4]byte
+	_, _ = rand.Read(veil[:]) // never fails
+	return &Table{channels: map[string]*channel{}, veil: binary.NativeEndian.Uint32(veil[:])}
+}
 
 // AddChannel makes a channel known, at the position from which its events will
 // follow. Adding it again does nothing.
@@ -87,16 +95,16 @@ func (t *Table) RemoveChannel(name string) []Slot {
 	return c.all.slots
 }
 
-// Add makes a session a member of a channel. It reports false when the channel
-// is not known (any more).
-func (t *Table) Add(name string, s Slot, id wire.SessionID, user string) bool {
+// Add makes a session a member of a channel and gives it an id. It reports false
+// when the channel is not known (any more).
+func (t *Table) Add(name string, s Slot, user string) bool {
 	c := t.channels[name]
 	if c == nil {
 		return false
 	}
 	t.members.Grow(s)
 	m := t.at(s)
-	*m = member{channel: c, id: id, user: user, mark: t.mark, before: noSlot, after: noSlot}
+	*m = member{channel: c, id: t.newID(s), user: user, mark: t.mark, before: noSlot, after: noSlot}
 	m.all = c.all.add(s)
 	if user != "" {
 		if first, ok := c.users.get(user); ok {
@@ -105,8 +113,16 @@ func (t *Table) Add(name string, s Slot, id wire.SessionID, user string) bool {
 		}
 		c.users.put(user, s)
 	}
-	c.sessions.put(id, s)
 	return true
+}
+
+// newID is 96 bits that nobody can guess, and the slot, so that a session is found
+// by its id without a map of them all. The slot is veiled: how many clients there
+// are is nobody's business.
+func (t *Table) newID(s Slot) (id wire.SessionID) {
+	_, _ = rand.Read(id[:12]) // never fails
+	binary.BigEndian.PutUint32(id[12:], s^t.veil)
+	return id
 }
 
 // Remove ends a session's membership. Removing it again does nothing.
@@ -116,8 +132,8 @@ func (t *Table) Remove(s Slot) {
 		return
 	}
 	c := m.channel
-	for len(m.rooms) > 0 {
-		t.leaveAt(s, len(m.rooms)-1)
+	for m.room.group != nil {
+		t.leave(m, m.last())
 	}
 	if m.user != "" {
 		t.unlinkUser(c, m)
@@ -125,7 +141,6 @@ func (t *Table) Remove(s Slot) {
 	if moved, ok := c.all.remove(m.all); ok {
 		t.at(moved).all = m.all
 	}
-	c.sessions.remove(m.id)
 	*m = member{}
 }
 
@@ -147,10 +162,10 @@ func (t *Table) unlinkUser(c *channel, m *member) {
 // Join adds a session to a room. Joining again does nothing.
 func (t *Table) Join(s Slot, room string) error {
 	m := t.member(s)
-	if m == nil || t.inRoom(m, room) >= 0 {
+	if m == nil || m.in(room) != nil {
 		return nil
 	}
-	if len(m.rooms) >= wire.MaxRooms {
+	if len(m.more) == wire.MaxRooms-1 {
 		return ErrTooManyRooms
 	}
 	g, ok := m.channel.rooms.get(room)
@@ -159,15 +174,20 @@ func (t *Table) Join(s Slot, room string) error {
 		g = &group{name: room}
 		m.channel.rooms.put(room, g)
 	}
-	m.rooms = append(m.rooms, membership{room: g, at: g.add(s)})
+	joined := membership{g, g.add(s)}
+	if m.room.group == nil {
+		m.room = joined
+	} else {
+		m.more = append(m.more, joined)
+	}
 	return nil
 }
 
 // Leave takes a session out of a room; the room vanishes with its last member.
 func (t *Table) Leave(s Slot, room string) {
 	if m := t.member(s); m != nil {
-		if i := t.inRoom(m, room); i >= 0 {
-			t.leaveAt(s, i)
+		if left := m.in(room); left != nil {
+			t.leave(m, left)
 		}
 	}
 }
@@ -175,12 +195,12 @@ func (t *Table) Leave(s Slot, room string) {
 // Rooms returns the rooms that a session is in.
 func (t *Table) Rooms(s Slot) []string {
 	m := t.member(s)
-	if m == nil || len(m.rooms) == 0 {
+	if m == nil || m.room.group == nil {
 		return nil
 	}
-	names := make([]string, len(m.rooms))
-	for i := range m.rooms {
-		names[i] = m.rooms[i].room.name
+	names := append(make([]string, 0, 1+len(m.more)), m.room.group.name)
+	for i := range m.more {
+		names = append(names, m.more[i].group.name)
 	}
 	return names
 }
@@ -200,18 +220,13 @@ func (t *Table) Channels() []string {
 
 // Find returns the session of an id.
 func (t *Table) Find(name, id string) (Slot, bool) {
-	c := t.channels[name]
-	if c == nil {
+	parsed, valid := wire.ParseSessionID(id)
+	if !valid {
 		return 0, false
 	}
-	return c.find(id)
-}
-
-func (c *channel) find(id string) (s Slot, ok bool) {
-	if parsed, valid := wire.ParseSessionID(id); valid {
-		s, ok = c.sessions.get(parsed)
-	}
-	return s, ok
+	s := binary.BigEndian.Uint32(parsed[12:]) ^ t.veil
+	m := t.member(s)
+	return s, m != nil && m.id == parsed && m.channel == t.channels[name]
 }
 
 // ID returns the id of a session.
@@ -256,7 +271,7 @@ func (t *Table) Each(name string, d *Delivery, fn func(Slot)) {
 		}
 	}
 	for _, id := range d.Event.Sessions {
-		if s, ok := c.find(id); ok {
+		if s, ok := t.Find(name, id); ok {
 			t.once(s, fn)
 		}
 	}
@@ -284,35 +299,51 @@ func (t *Table) member(s Slot) *member {
 
 func (t *Table) at(s Slot) *member { return t.members.At(s) }
 
-func (t *Table) inRoom(m *member, room string) int {
-	for i := range m.rooms {
-		if m.rooms[i].room.name == room {
-			return i
-		}
+// last is the membership that can go without leaving a hole.
+func (m *member) last() *membership {
+	if n := len(m.more); n > 0 {
+		return &m.more[n-1]
 	}
-	return -1
+	return &m.room
 }
 
-// leaveAt takes a session out of the i-th of its rooms.
-func (t *Table) leaveAt(s Slot, i int) {
-	m := t.at(s)
-	g, at := m.rooms[i].room, m.rooms[i].at
-	if moved, ok := g.remove(at); ok {
-		for j := range t.at(moved).rooms {
-			if r := &t.at(moved).rooms[j]; r.room == g {
-				r.at = at
-			}
+// in returns the membership of a room; nil: there is none.
+func (m *member) in(room string) *membership {
+	return m.where(func(g *group) bool { return g.name == room })
+}
+
+func (m *member) where(is func(*group) bool) *membership {
+	if m.room.group == nil {
+		return nil
+	}
+	if is(m.room.group) {
+		return &m.room
+	}
+	for i := range m.more {
+		if is(m.more[i].group) {
+			return &m.more[i]
 		}
+	}
+	return nil
+}
+
+// leave ends one of a member's memberships.
+func (t *Table) leave(m *member, left *membership) {
+	g, at := left.group, left.at
+	last := m.last()
+	*left = *last
+	*last = membership{}
+	if n := len(m.more); n > 0 {
+		m.more = m.more[:n-1]
+	}
+	if len(m.more) == 0 {
+		m.more = nil
+	}
+	if moved, ok := g.remove(at); ok {
+		t.at(moved).where(func(other *group) bool { return other == g }).at = at
 	}
 	if len(g.slots) == 0 {
 		m.channel.rooms.remove(g.name)
-	}
-	last := len(m.rooms) - 1
-	m.rooms[i] = m.rooms[last]
-	m.rooms[last] = membership{}
-	m.rooms = m.rooms[:last]
-	if last == 0 {
-		m.rooms = nil
 	}
 }
 

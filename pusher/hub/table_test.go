@@ -43,14 +43,13 @@ func reached(tab *Table, name string, ev *wire.Event, seq uint64) []Slot {
 	return out
 }
 
-func idOf(s Slot) wire.SessionID { return wire.SessionID{0: 1, 15: byte(s)} }
-
 func TestTableAgainstModel(t *testing.T) {
 	for seed := range uint64(20) {
 		rng := rand.New(rand.NewPCG(seed, 1))
 		tab := NewTable()
 		tab.AddChannel("c", wire.Position{Epoch: "e"})
 		m := &model{user: map[Slot]string{}, id: map[Slot]wire.SessionID{}, rooms: map[Slot]map[string]bool{}}
+		var ids []wire.SessionID // also of sessions that have gone
 		pick := func(prefix string, n int) []string {
 			var out []string
 			for range rng.IntN(4) {
@@ -67,8 +66,9 @@ func TestTableAgainstModel(t *testing.T) {
 				if rng.IntN(3) > 0 {
 					user = fmt.Sprint("user", rng.IntN(8))
 				}
-				m.id[s], m.user[s], m.rooms[s] = idOf(s), user, map[string]bool{}
-				tab.Add("c", s, m.id[s], user)
+				tab.Add("c", s, user)
+				m.id[s], m.user[s], m.rooms[s] = tab.ID(s), user, map[string]bool{}
+				ids = append(ids, m.id[s])
 			case op == 2:
 				tab.Remove(s)
 				delete(m.id, s)
@@ -84,8 +84,8 @@ func TestTableAgainstModel(t *testing.T) {
 				tab.Leave(s, room)
 			default:
 				ev := &wire.Event{Rooms: pick("room", 13), Users: pick("user", 9)}
-				for range rng.IntN(4) {
-					ev.Sessions = append(ev.Sessions, idOf(Slot(rng.IntN(60))).String())
+				for range min(len(ids), rng.IntN(4)) {
+					ev.Sessions = append(ev.Sessions, ids[rng.IntN(len(ids))].String())
 				}
 				if got, want := reached(tab, "c", ev, uint64(step)), m.reached(ev); !slices.Equal(got, want) {
 					t.Fatalf("seed %d step %d: %+v reached %v, want %v", seed, step, ev, got, want)
@@ -101,7 +101,7 @@ func TestTableAgainstModel(t *testing.T) {
 		for s := range m.id {
 			tab.Remove(s)
 		}
-		if c := tab.channels["c"]; c.rooms.len()+c.users.len()+c.sessions.len()+len(c.all.slots) != 0 {
+		if c := tab.channels["c"]; c.rooms.len()+c.users.len()+len(c.all.slots) != 0 {
 			t.Fatalf("seed %d: something is left when everybody has gone: %+v", seed, c)
 		}
 	}
@@ -112,7 +112,7 @@ func TestRemovalDuringAWalkMissesNobody(t *testing.T) {
 		tab := NewTable()
 		tab.AddChannel("c", wire.Position{})
 		for s := range Slot(200) {
-			tab.Add("c", s, idOf(s), "")
+			tab.Add("c", s, "")
 			if err := tab.Join(s, "r"); err != nil {
 				t.Fatal(err)
 			}
@@ -135,7 +135,7 @@ func TestRemovalDuringAWalkMissesNobody(t *testing.T) {
 func TestRoomsAreBounded(t *testing.T) {
 	tab := NewTable()
 	tab.AddChannel("c", wire.Position{})
-	tab.Add("c", 1, idOf(1), "")
+	tab.Add("c", 1, "")
 	for i := range wire.MaxRooms {
 		if err := tab.Join(1, fmt.Sprint(i)); err != nil {
 			t.Fatal(err)
@@ -152,12 +152,12 @@ func TestRoomsAreBounded(t *testing.T) {
 func TestRemovedChannelKeepsNothing(t *testing.T) {
 	tab := NewTable()
 	tab.AddChannel("c", wire.Position{Epoch: "one", Seq: 7})
-	tab.Add("c", 3, idOf(3), "u")
+	tab.Add("c", 3, "u")
 	if got := tab.RemoveChannel("c"); !slices.Equal(got, []Slot{3}) {
 		t.Fatalf("got %v, want the one session", got)
 	}
 	tab.Remove(3)
-	if tab.Add("c", 3, idOf(3), "u") {
+	if tab.Add("c", 3, "u") {
 		t.Fatal("a session was added to a channel that is gone")
 	}
 	tab.AddChannel("c", wire.Position{Epoch: "two"})

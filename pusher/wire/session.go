@@ -5,7 +5,7 @@ package wire
 
 import "encoding/base32"
 
-// SessionID names a session. It is random, so that it cannot be guessed.
+// SessionID names a session. Most of it is random, so that it cannot be guessed.
 type SessionID [16]byte
 
 var sessionIDs = base32.StdEncoding.WithPadding(base32.NoPadding)
