@@ -48,7 +48,7 @@ func run(args []string) error {
 	flags := flag.NewFlagSet("run", flag.ContinueOnError)
 	flags.StringVar(&c.bin, "bin", "bin", "folder of klaxon, pusher and bench/")
 	flags.StringVar(&c.peers, "peers", "test/bench/peers", "folder of the peers")
-	names := flags.String("servers", "floor,klaxon", "servers, the floor first, of: "+strings.Join(serverNames(), ", "))
+	names := flags.String("servers", "floor,klaxon", "servers, what the others are compared with first, of: "+strings.Join(serverNames(), ", "))
 	only := flags.String("scenarios", "", "scenarios, all when empty, of: "+strings.Join(scenarioNames(), ", "))
 	flags.StringVar(&c.serverCPU, "server-cpu", "0", "processor of the server")
 	flags.StringVar(&c.clientCPU, "client-cpu", "1", "processor of the clients")
@@ -72,7 +72,7 @@ func run(args []string) error {
 	} else if err := os.MkdirAll(c.keep, 0o755); err != nil {
 		return err
 	}
-	servers, err := pick(strings.Split(*names, ","), allServers, func(s server) string { return s.name })
+	servers, err := pickServers(*names)
 	if err != nil {
 		return err
 	}
@@ -143,7 +143,7 @@ func (c *config) measure(t *table, s server, sc *scenario, round int) {
 // flagsOf are the scenario's flags for klaxon bench.
 func (c *config) flagsOf(s server, sc *scenario) []string {
 	flags := sc.flags
-	if s.name == "klaxon" {
+	if s.klaxon {
 		flags += " " + sc.own
 	}
 	return strings.Fields(strings.NewReplacer("TIME", c.long.String(), "PORT", strconv.Itoa(c.port), "KEPT", c.keep).Replace(flags))

@@ -4,6 +4,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -24,6 +26,8 @@ type server struct {
 	flags func(port int) []string
 	// also is a second port that it listens on, counted from the first one.
 	also int
+	// klaxon: it is Klaxon's, or another build of it.
+	klaxon bool
 }
 
 // likeKlaxon is a body that is as long as the messages of Klaxon's protocol, so
@@ -44,18 +48,7 @@ var allServers = []server{
 			return []string{"--url", at("ws", port, "/ws/{ch}"), "--publish-url", at("http", port+1, "/pub/{ch}"), "--ready", "", "--body", likeKlaxon}
 		},
 	},
-	{
-		name: "klaxon", also: 1,
-		command: func(c *config, _ *scenario) []string {
-			return []string{
-				filepath.Join(c.bin, "pusher"), "--settings", c.settings(), "--log-level", "error", "--loops", "1",
-				"--clients-addr", at("", c.port, ""), "--events-addr", at("", c.port+1, ""), "--admin-addr", at("", c.port+2, ""),
-			}
-		},
-		flags: func(port int) []string {
-			return []string{"--url", at("ws", port, "/ws/c{ch}"), "--publish-url", at("http", port+1, "/v1/channels/c{ch}/events")}
-		},
-	},
+	klaxon("klaxon", ""),
 	{
 		name: "gorilla",
 		command: func(c *config, _ *scenario) []string {
@@ -79,12 +72,41 @@ var allServers = []server{
 	},
 }
 
+// klaxon is the push server, built as another program when there is a path.
+func klaxon(name, program string) server {
+	return server{
+		name: name, also: 1, klaxon: true,
+		command: func(c *config, _ *scenario) []string {
+			return []string{
+				cmp.Or(program, filepath.Join(c.bin, "pusher")), "--settings", c.settings(), "--log-level", "error", "--loops", "1",
+				"--clients-addr", at("", c.port, ""), "--events-addr", at("", c.port+1, ""), "--admin-addr", at("", c.port+2, ""),
+			}
+		},
+		flags: func(port int) []string {
+			return []string{"--url", at("ws", port, "/ws/c{ch}"), "--publish-url", at("http", port+1, "/v1/channels/c{ch}/events")}
+		},
+	}
+}
+
 func serverNames() []string {
 	var names []string
 	for _, s := range allServers {
 		names = append(names, s.name)
 	}
-	return names
+	return append(names, "NAME=PROGRAM for another build of klaxon's pusher")
+}
+
+// pickServers returns the servers of the names.
+func pickServers(names string) ([]server, error) {
+	all := slices.Clone(allServers)
+	list := strings.Split(names, ",")
+	for i, n := range list {
+		if name, program, ok := strings.Cut(n, "="); ok {
+			list[i] = name
+			all = append(all, klaxon(name, program))
+		}
+	}
+	return pick(list, all, func(s server) string { return s.name })
 }
 
 // at is an address of this machine, with a scheme and a path unless they are empty.

@@ -54,3 +54,17 @@ func TestPick(t *testing.T) {
 		t.Error("picked what is not there")
 	}
 }
+
+func TestPickServers(t *testing.T) {
+	got, err := pickServers("klaxon,before=/tmp/pusher")
+	if err != nil || len(got) != 2 || got[1].name != "before" || !got[1].klaxon {
+		t.Fatalf("picked %+v (%v)", got, err)
+	}
+	c := &config{bin: "bin", port: 1}
+	if program := got[1].command(c, nil)[0]; program != "/tmp/pusher" {
+		t.Errorf("the other build is %s", program)
+	}
+	if program := got[0].command(c, nil)[0]; program != "bin/pusher" {
+		t.Errorf("this build is %s", program)
+	}
+}
