@@ -142,9 +142,9 @@ func (c *config) measure(t *table, s server, sc *scenario, round int) {
 
 // flagsOf are the scenario's flags for klaxon bench.
 func (c *config) flagsOf(s server, sc *scenario) []string {
-	flags := sc.flags
+	flags := sc.flags + " " + sc.foreign
 	if s.klaxon {
-		flags += " " + sc.own
+		flags = sc.flags + " " + sc.own
 	}
 	return strings.Fields(strings.NewReplacer("TIME", c.long.String(), "PORT", strconv.Itoa(c.port), "KEPT", c.keep).Replace(flags))
 }

@@ -15,7 +15,8 @@ type scenario struct {
 	name     string
 	what     string
 	flags    string // TIME is how long a phase takes
-	own      string // further flags where the server is Klaxon
+	own      string // further flags where the server is Klaxon's
+	foreign  string // and where it is not
 	coalesce bool   // the floor joins events too
 	figures  []figure
 }
@@ -80,11 +81,14 @@ func p99(what string, step int) figure {
 	return figure{what + ", latency p99", "ms", func(r *report) float64 { return r.Steps[step].Traffic.Latency.P99 / 1000 }}
 }
 
-// fanOut is a scenario of one channel.
-func fanOut(name, what, flags string) scenario {
+// fanOut is a scenario of one channel: first one event at a time, 100,000
+// deliveries in a second, then as many as go.
+func fanOut(clients, size int) scenario {
+	rate := 100000 / clients
 	return scenario{
-		name: name, what: "CPU per delivery, " + what, flags: flags + " --phases in-flight:1:TIME,in-flight:8:TIME",
-		figures: []figure{perDelivery("1 in flight", 1), perDelivery("8 in flight", 2)},
+		name: fmt.Sprintf("%dk-%d", clients/1000, size), what: fmt.Sprintf("CPU per delivery, %d,000 clients, %d B", clients/1000, size),
+		flags:   fmt.Sprintf("--connections %d --size %d --phases rate:%d:TIME,in-flight:8:TIME", clients, size, rate),
+		figures: []figure{perDelivery(fmt.Sprintf("%d events/s", rate), 1), perDelivery("8 in flight", 2)},
 	}
 }
 
@@ -96,10 +100,10 @@ var idle = []figure{
 }
 
 var allScenarios = []scenario{
-	fanOut("1k-128", "1,000 clients, 128 B", "--connections 1000 --size 128"),
-	fanOut("1k-1024", "1,000 clients, 1 KiB", "--connections 1000 --size 1024"),
-	fanOut("10k-128", "10,000 clients, 128 B", "--connections 10000 --size 128"),
-	fanOut("10k-1024", "10,000 clients, 1 KiB", "--connections 10000 --size 1024"),
+	fanOut(1000, 128),
+	fanOut(1000, 1024),
+	fanOut(10000, 128),
+	fanOut(10000, 1024),
 	{
 		name: "pipelined", what: "1,000 clients, 128 B, published without waiting for answers; the floor joins what comes together",
 		flags: "--connections 1000 --pipeline --phases in-flight:8:TIME,in-flight:32:TIME", coalesce: true,
@@ -120,11 +124,11 @@ var allScenarios = []scenario{
 	},
 	{
 		name: "publish", what: "Publishing while nobody listens, 128 B",
-		flags: "--connections 0 --publishers 8 --phases in-flight:8:TIME", figures: []figure{perPublish("CPU per event, 8 publishers that wait for answers", 1)},
+		flags: "--connections 0 --channels 10 --publishers 10 --phases in-flight:10:TIME", figures: []figure{perPublish("CPU per event, 10 publishers that wait for answers", 1)},
 	},
 	{
 		name: "stream", what: "The same in a stream; the floor has none, so its publisher does not wait for answers",
-		flags: "--connections 0 --phases in-flight:64:TIME", own: "--ndjson", figures: []figure{perPublish("CPU per event", 1)},
+		flags: "--connections 0 --phases in-flight:2000:TIME", own: "--ndjson", foreign: "--pipeline", figures: []figure{perPublish("CPU per event", 1)},
 	},
 	{name: "idle", what: "10,000 clients that only connect", flags: "--connections 10000 --phases idle:3s", figures: idle},
 	{
