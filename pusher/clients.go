@@ -115,6 +115,9 @@ func (srv *Server) Upgrade(c *acceptor.Conn) bool {
 	return true
 }
 
+// Room is how many more clients there are descriptors for.
+func (srv *Server) Room() int { return int(srv.maxConns - srv.connections()) }
+
 // serveWebSocket is the general path: handshakes that came in pieces, on a
 // connection that was used before, or with anything in them that is unusual.
 func (srv *Server) serveWebSocket(w http.ResponseWriter, r *http.Request) {

@@ -37,6 +37,8 @@ func (k taker) Upgrade(c *Conn) bool {
 	return true
 }
 
+func (taker) Room() int { return 1000 }
+
 // start runs an Acceptor, and net/http on its Rest, which answers with the body.
 func start(t *testing.T) *Acceptor {
 	t.Helper()
@@ -164,6 +166,7 @@ func TestAcceptedSocketsHaveTheListenersOptions(t *testing.T) {
 type upgraderFunc func(c *Conn) bool
 
 func (f upgraderFunc) Upgrade(c *Conn) bool { return f(c) }
+func (upgraderFunc) Room() int              { return 1000 }
 
 // TestARestThatNobodyServesAnswersBusy fills the Rest without accepting from it.
 func TestARestThatNobodyServesAnswersBusy(t *testing.T) {

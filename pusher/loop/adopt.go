@@ -52,13 +52,22 @@ type Socket struct {
 	Early []byte
 }
 
-// Adopt makes the loop the owner of a socket and gives hello to Handler.Open.
-// It reports false, and the descriptor is closed, once the loop has stopped.
+// maxAdoptions is how many sockets may wait for the loop. More would make events
+// wait behind them in a storm: half a millisecond is enough.
+const maxAdoptions = 64
+
+// Adopt makes the loop the owner of a socket and gives hello to Handler.Open,
+// waiting while too many others wait. It reports false, and the descriptor is
+// closed, once the loop has stopped.
 func (l *Loop) Adopt(s Socket, hello any) bool {
 	a := &adoption{l: l, socket: s, hello: hello}
 	l.stats.connections.Add(1)
-	if l.Post(a) {
-		return true
+	select {
+	case l.adoptions <- struct{}{}:
+		if l.Post(a) {
+			return true
+		}
+	case <-l.done:
 	}
 	a.Drop()
 	return false
@@ -82,6 +91,7 @@ func (a *adoption) Drop() {
 // Run puts the connection into a slot.
 func (a *adoption) Run() {
 	l := a.l
+	<-l.adoptions
 	l.stats.opened.Add(1)
 	s, c := l.newSlot()
 	c.fd, c.state, c.lastRead = int32(a.socket.FD), open, l.wheel.now //nolint:gosec // descriptors are small

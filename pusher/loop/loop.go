@@ -74,9 +74,10 @@ type Loop struct {
 	done    chan struct{}
 
 	// Shared.
-	inbox    inbox
-	stats    Stats
-	lastTurn atomic.Int64 // nanoseconds since start
+	inbox     inbox
+	adoptions chan struct{} // those that wait
+	stats     Stats
+	lastTurn  atomic.Int64 // nanoseconds since start
 
 	// Owned by the loop.
 	config    Config
@@ -118,7 +119,7 @@ func New(handler Handler, config Config) (*Loop, error) {
 	}
 	l := &Loop{
 		handler: handler, epfd: epfd, wakeFD: wakeFD, start: time.Now(), done: make(chan struct{}),
-		config: config, readBuf: make([]byte, readSize), nodes: make([]node, 1),
+		config: config, readBuf: make([]byte, readSize), nodes: make([]node, 1), adoptions: make(chan struct{}, maxAdoptions),
 	}
 	for i := range l.wheel.heads {
 		l.wheel.heads[i] = noSlot

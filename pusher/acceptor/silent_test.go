@@ -1,0 +1,166 @@
+// Copyright The Klaxon Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package acceptor
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// roomy is a taker with as much room as it says.
+type roomy struct {
+	taker
+	room *atomic.Int64
+}
+
+func (r roomy) Room() int { return int(r.room.Load()) }
+
+// startAtOnce runs an Acceptor that gets its connections before their requests,
+// as in a storm. Nobody serves its Rest.
+func startAtOnce(t *testing.T, room int64) (a *Acceptor, ended chan error, left *atomic.Int64) {
+	t.Helper()
+	left = &atomic.Int64{}
+	left.Store(room)
+	a, err := Listen("127.0.0.1:0", roomy{taker{t}, left}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := a.set(unix.TCP_DEFER_ACCEPT, 0); err != nil {
+		t.Fatal(err)
+	}
+	ended = make(chan error, 1)
+	go func() { ended <- a.Run() }()
+	t.Cleanup(func() { _ = a.Close() })
+	return a, ended, left
+}
+
+// ask shakes hands on a connection and reads the answer.
+func ask(t *testing.T, c net.Conn) string {
+	t.Helper()
+	write(t, c, fmt.Sprintf(handshake, "/mine"))
+	b, _ := io.ReadAll(c)
+	return string(b)
+}
+
+func TestConnectionsThatWereSilentAreTakenWhenTheySpeak(t *testing.T) {
+	a, _, _ := startAtOnce(t, 1000)
+	var all []net.Conn
+	for range 500 {
+		all = append(all, dial(t, a))
+	}
+	for i, c := range all {
+		if got, want := ask(t, c), c.LocalAddr().String()+` taken, early ""`; got != want {
+			t.Fatalf("connection %d heard %q, want %q", i, got, want)
+		}
+	}
+}
+
+func TestTheOneThatWasSilentForLongestMakesRoom(t *testing.T) {
+	a, _, _ := startAtOnce(t, 3)
+	var all []net.Conn
+	for range 5 {
+		all = append(all, dial(t, a))
+	}
+	for i, c := range all[:2] {
+		if n, err := c.Read(make([]byte, 1)); n != 0 || err == nil {
+			t.Errorf("connection %d read %d bytes, error %v: it should have made room", i, n, err)
+		}
+	}
+	for i, c := range all[2:] {
+		if got := ask(t, c); !strings.Contains(got, "taken") {
+			t.Errorf("connection %d heard %q", 2+i, got)
+		}
+	}
+}
+
+func TestWhoSpeaksComesBeforeWhoIsSilent(t *testing.T) {
+	a, _, room := startAtOnce(t, 10)
+	quiet := dial(t, a)
+	// It is held once another one that came behind it has been answered.
+	if got := ask(t, dial(t, a)); !strings.Contains(got, "taken") {
+		t.Fatalf("heard %q", got)
+	}
+	room.Store(1)
+	if got := ask(t, dial(t, a)); !strings.Contains(got, "taken") {
+		t.Errorf("heard %q", got)
+	}
+	if n, err := quiet.Read(make([]byte, 1)); n != 0 || err == nil {
+		t.Errorf("the silent one read %d bytes, error %v: it should have made room", n, err)
+	}
+}
+
+func TestCloseEndsSilentConnections(t *testing.T) {
+	a, ended, _ := startAtOnce(t, 10)
+	quiet := dial(t, a)
+	if got := ask(t, dial(t, a)); !strings.Contains(got, "taken") {
+		t.Fatalf("heard %q", got)
+	}
+	for range 2 {
+		if err := a.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := <-ended; err != nil {
+		t.Errorf("Run ended with %v", err)
+	}
+	if n, err := quiet.Read(make([]byte, 1)); n != 0 || err == nil {
+		t.Errorf("read %d bytes, error %v", n, err)
+	}
+}
+
+// TestPatienceEnds has its own clock.
+func TestPatienceEnds(t *testing.T) {
+	var s silent
+	defer s.close()
+	now := time.Now()
+	peers := map[int]int{}
+	open := func() (fds []int) {
+		for range 3 {
+			pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = unix.Close(pair[1]) })
+			fds = append(fds, pair[0])
+			peers[pair[0]] = pair[1]
+		}
+		return fds
+	}
+	fds := open()
+	for i, fd := range fds {
+		s.add(fd, visitor{until: now.Add(time.Duration(i) * time.Second)})
+	}
+	if _, ok := s.take(fds[0]); !ok {
+		t.Fatal("one that spoke is not known")
+	}
+	t.Cleanup(func() { _ = unix.Close(fds[0]) })
+	if due := s.due(now.Add(time.Hour)); !due.Equal(now.Add(time.Second)) {
+		t.Errorf("the next is due in %v, want 1s", due.Sub(now))
+	}
+	s.expire(now.Add(time.Second))
+	var over []bool
+	for _, fd := range fds {
+		n, err := unix.Read(peers[fd], make([]byte, 1))
+		over = append(over, n == 0 && err == nil)
+	}
+	if want := []bool{false, true, false}; !slices.Equal(over, want) {
+		t.Errorf("ended: %v, want %v", over, want)
+	}
+	s.expire(now.Add(time.Minute))
+	if latest := now.Add(time.Hour); s.len() != 0 || len(s.order) != 0 || !s.due(latest).Equal(latest) {
+		t.Errorf("%d are left, %d in order, due %v", s.len(), len(s.order), s.due(latest))
+	}
+	if _, ok := s.take(fds[2]); ok {
+		t.Error("one that is gone is known")
+	}
+}
