@@ -48,16 +48,17 @@ var imports = map[string][]string{
 	"controllers/render":    {"api/v1alpha1", "controllers/compile", "pusher/settings"},
 	"controllers/manifests": {"api/v1alpha1", "config/crd", "controllers/compile", "pusher/settings"},
 
-	// Siblings below pusher/ share only wire, settings and slab, so that each can be
+	// Siblings below pusher/ share only wire, settings, slab and epoll, so that each can be
 	// read, tested and replaced alone; pusher joins them.
 	"pusher":                   {"pusher/acceptor", "pusher/auth", "pusher/broker", "pusher/events", "pusher/hub", "pusher/loop", "pusher/settings", "pusher/slab", "pusher/wire", "pusher/wire/frames", "pusher/wire/plain", "pusher/wire/upgrade"},
-	"pusher/acceptor":          {"pusher/wire/upgrade"},
+	"pusher/acceptor":          {"pusher/epoll", "pusher/wire/upgrade"},
 	"pusher/auth":              {"pusher/settings", "pusher/wire"},
 	"pusher/broker":            {"pusher/settings", "pusher/wire"},
 	"pusher/broker/brokertest": {"pusher/broker", "pusher/wire"},
+	"pusher/epoll":             {},
 	"pusher/events":            {"pusher/settings", "pusher/wire"},
 	"pusher/hub":               {"pusher/settings", "pusher/slab", "pusher/wire", "pusher/wire/frames", "pusher/wire/plain"},
-	"pusher/loop":              {"pusher/settings", "pusher/slab", "pusher/wire", "pusher/wire/frames", "pusher/wire/plain"},
+	"pusher/loop":              {"pusher/epoll", "pusher/settings", "pusher/slab", "pusher/wire", "pusher/wire/frames", "pusher/wire/plain"},
 	"pusher/slab":              {},
 	"pusher/settings":          {}, // the contract of the two planes belongs to neither
 	"pusher/wire":              {},

@@ -241,5 +241,5 @@ func (l *Loop) watch(s Slot, c *conn, op int, events uint32) {
 
 func (l *Loop) tryWatch(s Slot, c *conn, op int, events uint32) error {
 	ev := unix.EpollEvent{Events: events, Fd: int32(s), Pad: int32(c.gen)} //nolint:gosec // bits, read back as they are
-	return unix.EpollCtl(l.epfd, op, int(c.fd), &ev)
+	return l.poll.Control(op, int(c.fd), &ev)
 }

@@ -36,23 +36,6 @@ func sendv(fd int, vecs []unix.Iovec) (int, unix.Errno) {
 	return int(n), errno
 }
 
-// epollWaitNow returns the events that are there, without waiting.
-func epollWaitNow(epfd int, events []unix.EpollEvent) int {
-	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(epfd), uintptr(unsafe.Pointer(&events[0])),
-		uintptr(len(events)), 0, 0, 0)
-	if errno != 0 {
-		return waitFailed(errno)
-	}
-	return int(n)
-}
-
-func waitFailed(errno unix.Errno) int {
-	if errno == unix.EINTR {
-		return 0
-	}
-	panic("loop: epoll_wait: " + errno.Error())
-}
-
 func drainEventfd(fd int) {
 	var b [8]byte
 	if _, err := unix.Read(fd, b[:]); err != nil && err != unix.EAGAIN {
