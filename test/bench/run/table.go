@@ -40,7 +40,7 @@ func (t *table) add(s server, sc *scenario, r *report) {
 		t.note(s, sc, "it did not come to an end")
 		return
 	}
-	for _, step := range r.Steps {
+	for _, step := range r.Steps[1:] { // connecting may take no time at all
 		t.other = max(t.other, step.Clients.OtherCPU)
 	}
 	for _, f := range sc.figures {
