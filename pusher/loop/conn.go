@@ -95,7 +95,8 @@ func (l *Loop) Close(s Slot, code wire.CloseCode, reason string) {
 func (l *Loop) closeWith(s Slot, c *conn, code wire.CloseCode, reason string) {
 	l.enqueue(s, c, &Frame{Bytes: frames.EncodeClose(code, reason)})
 	c.state = closing
-	c.deadline = l.wheel.now + ticks(closeTimeout)
+	// By the clock: the wheel may have a stall to catch up with.
+	c.deadline = l.clock() + ticks(closeTimeout)
 	l.schedule(s, c, c.deadline)
 	l.stats.closed(code)
 	l.handler.Closed(s)
@@ -120,6 +121,7 @@ func (l *Loop) drop(s Slot, c *conn) {
 	l.unschedule(c)
 	l.clear(c)
 	c.in = nil
+	l.discard(int(c.fd))
 	closeFD(int(c.fd))
 	l.goneSlots = append(l.goneSlots, s)
 	l.stats.connections.Add(-1)
@@ -154,7 +156,12 @@ func (l *Loop) expire(s Slot, c *conn) {
 	if c.pinged && now >= c.pingedAt+ticks(l.heartbeatTimeout()) {
 		// The answer may be there, unread because the loop was busy.
 		l.readable(s, c)
-		if c.state == open && c.pinged {
+		switch {
+		case c.state != open || !c.pinged:
+		case !c.blocked && l.holds(c, pingFrame):
+			// Nor has the loop come to writing the ping: the peer has had no time at all.
+			c.pingedAt = l.clock()
+		default:
 			l.closeWith(s, c, wire.CloseHeartbeat, wire.CloseHeartbeat.Reason())
 		}
 		if c.state != open {

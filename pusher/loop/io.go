@@ -27,6 +27,20 @@ func (l *Loop) readable(s Slot, c *conn) {
 	l.received(s, c, l.readBuf[:n])
 }
 
+// maxDiscard bounds what is read of a connection only to be thrown away, in bytes.
+const maxDiscard = 4 << 20
+
+// discard throws away what the peer has sent and nobody reads any more. The
+// kernel resets a connection that is closed with unread bytes (RFC 2525 section
+// 2.17), and a reset may destroy what the peer has not read yet: the close frame.
+func (l *Loop) discard(fd int) {
+	for range maxDiscard / readSize {
+		if n, errno := skip(fd, l.readBuf); n == 0 || errno != 0 && errno != unix.EINTR {
+			return
+		}
+	}
+}
+
 // received handles bytes from the peer.
 func (l *Loop) received(s Slot, c *conn, data []byte) {
 	c.lastRead = l.wheel.now

@@ -30,6 +30,8 @@ const (
 	// readSize is how much one read takes. It bounds how many messages of one
 	// peer a turn can see.
 	readSize = 8 << 10
+	// maxDeadline is as far ahead as deadlines are kept: longer than a process lives.
+	maxDeadline = 5 * 365 * 24 * time.Hour
 	// maxStamps bounds how many events wait for their writes to be timed.
 	maxStamps = 4096
 )
@@ -159,8 +161,8 @@ func (l *Loop) SetBuffer(s Slot, limit int64, p settings.SlowClientPolicy) {
 	c.dropOldest = p == settings.DropOldest
 }
 
-// SetDeadline asks for Handler.Expired at t; the zero time for none. Times are
-// kept to a tenth of a second and never come early.
+// SetDeadline asks for Handler.Expired at t, by the wall clock as it is now; the
+// zero time for none. Times are kept to a tenth of a second and never come early.
 func (l *Loop) SetDeadline(s Slot, t time.Time) {
 	c := l.at(s)
 	if c.state != open {
@@ -168,7 +170,8 @@ func (l *Loop) SetDeadline(s Slot, t time.Time) {
 	}
 	c.deadline = never
 	if !t.IsZero() {
-		c.deadline = ticks(max(t.Sub(l.start), 0))
+		left := max(time.Until(t), 0) // before the next line asks for the time
+		c.deadline = ticks(time.Since(l.start) + min(left, maxDeadline))
 	}
 	l.reschedule(s, c)
 }

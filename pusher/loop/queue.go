@@ -189,6 +189,16 @@ func (l *Loop) unlink(c *conn, before, i uint32) {
 	l.releaseNode(i)
 }
 
+// holds reports whether a frame has still to be sent.
+func (l *Loop) holds(c *conn, f *Frame) bool {
+	for i := c.queue.head; i != 0; i = l.nodes[i].next {
+		if l.nodes[i].frame == f {
+			return true
+		}
+	}
+	return false
+}
+
 // keepPartial empties the queue but for a frame that is partly sent, and
 // returns how many events went.
 func (l *Loop) keepPartial(c *conn) (events uint64) {
