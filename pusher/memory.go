@@ -20,14 +20,15 @@ const (
 // goes leaves garbage behind, and Go keeps the heap that a storm needed for the
 // next one. Here the next one is weeks away, and the memory is somebody else's.
 type storms struct {
-	counted uint64 // connections opened and closed when memory was last given back
-	last    uint64 // at the last look
+	counted int64 // connections opened and closed when memory was last given back
+	last    int64 // at the last look
 }
 
 // over takes the numbers of connections that were ever opened and that there
-// are now. It reports true once after a storm, when things have calmed down.
-func (s *storms) over(opened, now uint64) bool {
-	moved := 2*opened - now // opened and closed
+// are now, with those that a loop has not opened yet. It reports true once after
+// a storm, when things have calmed down.
+func (s *storms) over(opened, now int64) bool {
+	moved := 2*opened - now // opened and closed; less than before while many wait to be opened
 	since, lately := moved-s.counted, moved-s.last
 	s.last = moved
 	if since < max(stormSize, now/4) || lately > since/20 {
@@ -49,11 +50,11 @@ func (srv *Server) releaseMemory() {
 			return
 		case <-look.C:
 		}
-		var opened, now uint64
+		var opened, now int64
 		for _, sh := range srv.shards {
 			stats := sh.loop.Stats()
-			opened += stats.Opened()
-			now += uint64(max(0, stats.Connections()))
+			opened += int64(stats.Opened()) //nolint:gosec // a count
+			now += stats.Connections()
 		}
 		if s.over(opened, now) {
 			debug.FreeOSMemory()

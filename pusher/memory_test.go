@@ -8,7 +8,7 @@ import "testing"
 func TestAStormIsOverOnce(t *testing.T) {
 	var s storms
 	for i, step := range []struct {
-		opened, now uint64
+		opened, now int64
 		over        bool
 	}{
 		{0, 0, false},
@@ -25,6 +25,10 @@ func TestAStormIsOverOnce(t *testing.T) {
 		{28001, 100, false}, // everybody goes
 		{28001, 90, true},
 		{28001, 90, false},
+		{28001, 30000, false}, // a storm that a busy loop has not come to yet
+		{28001, 30000, false},
+		{57911, 30000, false},
+		{57911, 30000, true},
 	} {
 		if got := s.over(step.opened, step.now); got != step.over {
 			t.Errorf("step %d: %v", i, got)
