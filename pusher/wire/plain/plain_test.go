@@ -6,6 +6,7 @@ package plain
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -133,10 +134,16 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
+// BenchmarkEncodeEvent is paid once for each event, however many clients get it.
 func BenchmarkEncodeEvent(b *testing.B) {
-	ev := &wire.Event{ID: "0123456789abcdef", Name: "created", Data: json.RawMessage(`"` + strings.Repeat("x", 126) + `"`)}
-	b.ReportAllocs()
-	for b.Loop() {
-		EncodeEvent(ev, wire.Position{Epoch: "k3x9f2", Seq: 1 << 20})
+	for _, size := range []int{128, 1 << 10} {
+		b.Run(fmt.Sprint(size), func(b *testing.B) {
+			ev := &wire.Event{ID: "0123456789abcdef", Name: "created", Data: json.RawMessage(`"` + strings.Repeat("x", size-2) + `"`)}
+			b.ReportAllocs()
+			b.SetBytes(int64(size))
+			for b.Loop() {
+				EncodeEvent(ev, wire.Position{Epoch: "k3x9f2", Seq: 1 << 20})
+			}
+		})
 	}
 }
