@@ -61,6 +61,9 @@ func TestAPingThatHasNotLeftKillsNobody(t *testing.T) {
 		if !conn.pinged || conn.queue.head == 0 {
 			t.Error("the test has not reached the state that it is about")
 		}
+		if missing := l.wheel.now - conn.pingedAt; missing != 0 {
+			t.Errorf("the peer has %d ticks less than the timeout", missing)
+		}
 		l.start = l.start.Add(-2 * time.Hour) // and its turn to be written does not come
 		l.advance(l.clock())
 		if conn.state != open {
