@@ -13,13 +13,6 @@ import (
 	"github.com/klaxon-dev/klaxon/cmd/klaxon/bench/mark"
 )
 
-// Receive buffers of a connection that has stopped reading, small so that the
-// server soon sees it, and of one that reads again.
-const (
-	stoppedBuffer = 4 << 10
-	resumedBuffer = 1 << 20
-)
-
 // maxHoles is how many missing events of a connection are remembered, to know
 // them when they come late.
 const maxHoles = 1024
@@ -128,7 +121,8 @@ func (w *worker) begin(slow float64) *Members {
 		// Evenly: each time that the share of all numbers so far passes a whole one.
 		if int(float64(c.number+1)*slow) > int(float64(c.number)*slow) {
 			c.slow, c.muted = true, true
-			_ = unix.SetsockoptInt(c.fd, unix.SOL_SOCKET, unix.SO_RCVBUF, stoppedBuffer)
+			// Its receive buffer stays as it is: what the server was promised and finds no
+			// room is lost, and sent again only after seconds.
 			_ = unix.EpollCtl(w.epoll, unix.EPOLL_CTL_DEL, c.fd, nil)
 			continue
 		}
@@ -145,7 +139,6 @@ func (w *worker) resume() {
 			continue
 		}
 		c.muted = false
-		_ = unix.SetsockoptInt(c.fd, unix.SOL_SOCKET, unix.SO_RCVBUF, resumedBuffer)
 		if err := w.watch(c.fd, i, unix.EPOLLIN|unix.EPOLLRDHUP|edge); err != nil {
 			w.drop(c, "epoll: "+err.Error())
 		}
