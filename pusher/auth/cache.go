@@ -9,9 +9,13 @@ import (
 	"time"
 )
 
-// cacheSize is how many tokens each half of a cache remembers. An entry takes
-// about a hundred bytes, besides what the token says.
-const cacheSize = 4096
+const (
+	// cacheSize is how many tokens each half of a cache remembers. An entry takes
+	// about a hundred bytes, besides what the token says.
+	cacheSize = 4096
+	// maxCached is how many bytes a client's token may say to be remembered.
+	maxCached = 1024
+)
 
 // cache remembers whose a token is until the token ends, because a publisher
 // sends the same one with every request and a browser with every reconnect, and

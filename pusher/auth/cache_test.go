@@ -6,6 +6,7 @@ package auth
 import (
 	"errors"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -64,6 +65,20 @@ func TestACachedTokenIsGoodForItsChannelUntilItEnds(t *testing.T) {
 		var refused *Error
 		if _, err := v.Client("orders", token); !errors.As(err, &refused) || refused.Code() != CodeTokenExpired {
 			t.Errorf("after its end: %v", err)
+		}
+	}
+}
+
+func TestATokenThatSaysMuchIsGoodAndNotKept(t *testing.T) {
+	v := newVerifier(t, nil)
+	for _, n := range []int{maxCached / 4, maxCached} {
+		token := sign(t, jose.HS256, hmacKey, clientToken().with("rooms", []string{strings.Repeat("r", n)}))
+		before := len(v.clients.fresh)
+		if c, err := v.Client("orders", token); err != nil || !v.MayJoin(&c, strings.Repeat("r", n)) {
+			t.Fatalf("%d bytes: %v", n, err)
+		}
+		if kept := len(v.clients.fresh) > before; kept != (n < maxCached) {
+			t.Errorf("a token that says %d bytes is kept: %v", n, kept)
 		}
 	}
 }

@@ -122,7 +122,9 @@ func (v *Verifier) Client(channelName, token string) (Client, error) {
 		flags = everyRoom
 	}
 	c := newClient(claims, flags)
-	v.clients.add(key, c, c.Expires())
+	if len(c.said) <= maxCached {
+		v.clients.add(key, c, c.Expires())
+	}
 	return c, nil
 }
 
