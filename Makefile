@@ -4,7 +4,10 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 
-VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+# Found once and handed down: a commit during a long run must not change it halfway.
+ifndef VERSION
+export VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+endif
 PROGRAMS := operator pusher klaxon
 # The image's reference; given together with KUBECONFIG, `make e2e` uses that
 # cluster and this image instead of building its own.
