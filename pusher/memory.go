@@ -12,7 +12,7 @@ const (
 	// memoryLook is how often the server looks whether a storm is over.
 	memoryLook = time.Second
 	// stormSize is how many connections must have come and gone since memory was
-	// last given back, and a quarter of those that there are.
+	// last given back, and a sixteenth of those that there are: a storm has stragglers.
 	stormSize = 1000
 )
 
@@ -31,7 +31,7 @@ func (s *storms) over(opened, now int64) bool {
 	moved := 2*opened - now // opened and closed; less than before while many wait to be opened
 	since, lately := moved-s.counted, moved-s.last
 	s.last = moved
-	if since < max(stormSize, now/4) || lately > since/20 {
+	if since < max(stormSize, now/16) || lately > since/20 {
 		return false
 	}
 	s.counted = moved

@@ -18,8 +18,11 @@ func TestAStormIsOverOnce(t *testing.T) {
 		{23000, 23000, false},
 		{23010, 23010, true}, // calm
 		{23010, 23010, false},
-		{24000, 23010, false}, // a trickle, less than a quarter
-		{25500, 23010, false},
+		{23700, 23010, false}, // a trickle, less than a sixteenth
+		{23700, 23010, false},
+		{24400, 23010, false},
+		{24400, 23010, true}, // stragglers
+		{26000, 23010, false},
 		{28000, 23010, false},
 		{28001, 23010, true},
 		{28001, 100, false}, // everybody goes

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sys/cpu"
 	"golang.org/x/sys/unix"
 
 	"github.com/klaxon-dev/klaxon/pusher/epoll"
@@ -72,11 +73,13 @@ type Loop struct {
 	start   time.Time
 	done    chan struct{}
 
-	// Shared.
+	// Shared. Publishers write here; the lines of memory around it are the loop's.
+	_         cpu.CacheLinePad
 	inbox     inbox
 	adoptions chan struct{} // those that wait
 	stats     Stats
 	lastTurn  atomic.Int64 // nanoseconds since start
+	_         cpu.CacheLinePad
 
 	// Owned by the loop.
 	config    Config
