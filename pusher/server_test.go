@@ -367,8 +367,13 @@ func TestInvalidSettingsKeepTheServedOnes(t *testing.T) {
 	c.next("welcome")
 	bad := document(open("orders"))
 	bad.Channels[0].Limits.EventBytes = 1
-	if err := srv.Reload(bad); err == nil {
-		t.Fatal("invalid settings were taken")
+	for range 2 { // the second time it is no news
+		if err := srv.Reload(bad); err == nil {
+			t.Fatal("invalid settings were taken")
+		}
+	}
+	if _, body := get(t, srv, "/metrics", ""); !strings.Contains(body, "klaxon_settings_errors_total 1\n") {
+		t.Error("the error is not counted once")
 	}
 	if st := srv.Status(); !strings.Contains(st.SettingsError, "channels[orders].limits.eventBytes") {
 		t.Fatalf("status says %q", st.SettingsError)

@@ -86,8 +86,7 @@ func (srv *Server) Reload(s *settings.Settings) error {
 	prev := srv.current.Load()
 	next, err := build(prev, s)
 	if err != nil {
-		text := err.Error()
-		srv.settingsError.Store(&text)
+		srv.refuse(err)
 		return err
 	}
 	change := diff(prev, next)
@@ -112,6 +111,14 @@ func (srv *Server) Reload(s *settings.Settings) error {
 	srv.log.Info("serving settings", "revision", s.Revision, "channels", len(s.Channels),
 		"added", len(change.added), "removed", len(change.removed), "changed", len(change.changed))
 	return nil
+}
+
+// refuse notes settings that cannot be served. The same error again is counted once.
+func (srv *Server) refuse(err error) {
+	text := err.Error()
+	if before := srv.settingsError.Swap(&text); before == nil || *before != text {
+		srv.metrics.settingsErrors.Inc()
+	}
 }
 
 // change is what differs between two snapshots, by name.

@@ -45,7 +45,6 @@ func (srv *Server) Watch(ctx context.Context, path, served string) {
 		if err := srv.reloadFrom(path); err != nil {
 			failedAt = time.Now()
 			if !again {
-				srv.metrics.settingsErrors.Inc()
 				srv.log.Error("keeping the settings that are served", "error", err)
 			}
 		}
@@ -55,8 +54,7 @@ func (srv *Server) Watch(ctx context.Context, path, served string) {
 func (srv *Server) reloadFrom(path string) error {
 	s, err := settings.Load(path)
 	if err != nil {
-		text := err.Error()
-		srv.settingsError.Store(&text)
+		srv.refuse(err)
 		return err
 	}
 	if s.Revision == srv.current.Load().settings.Revision {
