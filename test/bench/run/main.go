@@ -37,7 +37,7 @@ type config struct {
 
 func main() {
 	runtime.LockOSThread() // servers end with the thread that started them
-	if err := run(os.Args[1:]); err != nil {
+	if err := run(os.Args[1:]); err != nil && !errors.Is(err, flag.ErrHelp) {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
