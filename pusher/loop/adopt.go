@@ -100,13 +100,15 @@ func (a *adoption) Run() {
 		l.enqueue(s, c, &Frame{Bytes: a.socket.Answer})
 	}
 	l.reschedule(s, c)
+	// Before Open, which may fill the socket: what is left then waits for an event.
+	err := l.tryWatch(s, c, unix.EPOLL_CTL_ADD, unix.EPOLLIN)
+	c.blocked = err != nil // nothing is written
 	l.handler.Open(s, a.hello)
-	if err := l.tryWatch(s, c, unix.EPOLL_CTL_ADD, unix.EPOLLIN); err != nil {
+	switch {
+	case err != nil:
 		// The kernel is short of memory or of watches: this connection cannot stay.
 		l.drop(s, c)
-		return
-	}
-	if len(a.socket.Early) > 0 {
+	case c.state != gone && len(a.socket.Early) > 0:
 		l.received(s, c, a.socket.Early)
 	}
 }
