@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
+	"hash/maphash"
 	"maps"
 	"slices"
 	"strings"
@@ -29,7 +30,7 @@ type Table struct {
 	channels map[string]*channel
 	members  slab.Slab[member] // by slot
 	mark     uint64            // of the walk under way, see Each
-	veil     uint32            // over the slots in ids
+	veil     maphash.Seed      // over the slots in ids
 }
 
 // channel is what one Table knows of a channel.
@@ -68,9 +69,7 @@ type membership struct {
 
 // NewTable returns an empty Table.
 func NewTable() *Table {
-	var veil [4]byte
-	_, _ = rand.Read(veil[:]) // never fails
-	return &Table{channels: map[string]*channel{}, veil: binary.NativeEndian.Uint32(veil[:])}
+	return &Table{channels: map[string]*channel{}, veil: maphash.MakeSeed()}
 }
 
 // AddChannel makes a channel known, at the position from which its events will
@@ -121,8 +120,14 @@ func (t *Table) Add(name string, s Slot, user string) bool {
 // are is nobody's business.
 func (t *Table) newID(s Slot) (id wire.SessionID) {
 	_, _ = rand.Read(id[:12]) // never fails
-	binary.BigEndian.PutUint32(id[12:], s^t.veil)
+	binary.BigEndian.PutUint32(id[12:], s^t.veilOf(&id))
 	return id
+}
+
+// veilOf differs from id to id: one veil for all would show in what two ids have
+// in common.
+func (t *Table) veilOf(id *wire.SessionID) uint32 {
+	return uint32(maphash.Bytes(t.veil, id[:12])) //nolint:gosec // half of the bits are enough
 }
 
 // Remove ends a session's membership. Removing it again does nothing.
@@ -224,7 +229,7 @@ func (t *Table) Find(name, id string) (Slot, bool) {
 	if !valid {
 		return 0, false
 	}
-	s := binary.BigEndian.Uint32(parsed[12:]) ^ t.veil
+	s := binary.BigEndian.Uint32(parsed[12:]) ^ t.veilOf(&parsed)
 	m := t.member(s)
 	return s, m != nil && m.id == parsed && m.channel == t.channels[name]
 }

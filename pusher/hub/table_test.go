@@ -4,6 +4,7 @@
 package hub
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"maps"
@@ -146,6 +147,25 @@ func TestRoomsAreBounded(t *testing.T) {
 	}
 	if err := tab.Join(1, "more"); !errors.Is(err, ErrTooManyRooms) {
 		t.Fatalf("got %v, want ErrTooManyRooms", err)
+	}
+}
+
+// TestIDsDoNotTellHowManyThereAre: who collects ids learns nothing of their slots.
+func TestIDsDoNotTellHowManyThereAre(t *testing.T) {
+	tab := NewTable()
+	tab.AddChannel("c", wire.Position{})
+	const sessions = 256
+	var differ uint32 // bits in which the last bytes of two ids do
+	for s := range Slot(sessions) {
+		tab.Add("c", s, "")
+		first, id := tab.ID(0), tab.ID(s)
+		differ |= binary.BigEndian.Uint32(first[12:]) ^ binary.BigEndian.Uint32(id[12:])
+		if found, ok := tab.Find("c", id.String()); !ok || found != s {
+			t.Fatalf("the id of slot %d is that of %d, %v", s, found, ok)
+		}
+	}
+	if differ != ^uint32(0) {
+		t.Errorf("ids of %d sessions differ in the bits %#x only", sessions, differ)
 	}
 }
 
