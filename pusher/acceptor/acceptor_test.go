@@ -211,3 +211,16 @@ func TestARestThatNobodyServesAnswersBusy(t *testing.T) {
 		t.Error("accepted a connection of a Rest that is closed")
 	}
 }
+
+// TestAnAnswerIsFollowedByAnEnd: net/http answers a request that is too large
+// before it has read it all, and ends its own half of the connection first,
+// because closing all of it then resets it.
+func TestAnAnswerIsFollowedByAnEnd(t *testing.T) {
+	a := start(t)
+	c := dial(t, a)
+	go func() { _, _ = io.WriteString(c, "GET /other HTTP/1.1\r\nHost: x\r\nX: "+strings.Repeat("y", 2*http.DefaultMaxHeaderBytes)) }()
+	got, err := io.ReadAll(c)
+	if err != nil || !strings.HasPrefix(string(got), "HTTP/1.1 431 ") {
+		t.Errorf("got %.60q, error %v", got, err)
+	}
+}

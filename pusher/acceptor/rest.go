@@ -120,6 +120,17 @@ func (c *conn) Read(b []byte) (int, error) {
 // Buffered is how many bytes Read would give that are not in the socket.
 func (c *conn) Buffered() int { return len(c.early) }
 
+// CloseWrite ends this half of the connection. net/http asks for it when it has
+// answered a request that it will not read to its end: closing all of it with
+// bytes unread is a reset, which can take the answer with it.
+func (c *conn) CloseWrite() error {
+	half, ok := c.Conn.(interface{ CloseWrite() error })
+	if !ok {
+		return errors.ErrUnsupported
+	}
+	return half.CloseWrite()
+}
+
 // SyscallConn is that of the socket.
 func (c *conn) SyscallConn() (syscall.RawConn, error) {
 	sc, ok := c.Conn.(syscall.Conn)
