@@ -136,6 +136,13 @@ else
 		go test -tags e2e -count 1 -timeout 30m ./test/e2e $(E2EFLAGS)
 endif
 
+.PHONY: envtest
+envtest: ## Build etcd, kube-apiserver and kubectl for tests, if missing
+	@test/cluster/build.sh envtest
+
+.PHONY: ci
+ci: lint test e2e ## All of the above, as .ci/run does
+
 ##@ Measure
 .PHONY: bench
 bench: build ## Compare with the least that any server must do (BENCHFLAGS="-h" lists what can be set)
@@ -148,13 +155,6 @@ bench-peers: build test/bench/peers/socketio/node_modules/.package-lock.json ## 
 	bin/bench/run -servers floor,klaxon,gorilla,socketio $(BENCHFLAGS)
 
 ##@ Test cluster
-.PHONY: envtest
-envtest: ## Build etcd, kube-apiserver and kubectl for tests, if missing
-	@test/cluster/build.sh envtest
-
-.PHONY: ci
-ci: lint test e2e ## All of the above, as .ci/run does
-
 .PHONY: cluster
 cluster: image ## Start the single-node cluster with the image loaded
 	test/cluster/build.sh
