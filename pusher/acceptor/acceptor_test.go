@@ -218,7 +218,9 @@ func TestARestThatNobodyServesAnswersBusy(t *testing.T) {
 func TestAnAnswerIsFollowedByAnEnd(t *testing.T) {
 	a := start(t)
 	c := dial(t, a)
-	go func() { _, _ = io.WriteString(c, "GET /other HTTP/1.1\r\nHost: x\r\nX: "+strings.Repeat("y", 2*http.DefaultMaxHeaderBytes)) }()
+	go func() {
+		_, _ = io.WriteString(c, "GET /other HTTP/1.1\r\nHost: x\r\nX: "+strings.Repeat("y", 2*http.DefaultMaxHeaderBytes))
+	}()
 	got, err := io.ReadAll(c)
 	if err != nil || !strings.HasPrefix(string(got), "HTTP/1.1 431 ") {
 		t.Errorf("got %.60q, error %v", got, err)

@@ -60,6 +60,9 @@ func (a *Acceptor) acceptSome() error {
 		case unix.EAGAIN, unix.EBADF: // none, or closed
 			return nil
 		case unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM:
+			if a.silent.closeOldest() {
+				continue
+			}
 			a.backoff = min(max(2*a.backoff, 5*time.Millisecond), maxBackoff)
 			a.log.Warn("cannot accept connections for lack of descriptors or memory", "error", errno, "pause", a.backoff)
 			time.Sleep(a.backoff)
@@ -82,9 +85,14 @@ func (a *Acceptor) accept() (fd int, remote netip.AddrPort, errno unix.Errno) {
 	}
 	for {
 		fd, remote, errno = accept4(a.listener)
-		switch errno { //nolint:exhaustive // errors of a connection that has ended already
-		case unix.EINTR, unix.ECONNABORTED, unix.EPROTO:
+		switch errno { //nolint:exhaustive // the others are for the caller
+		case unix.EINTR, unix.ECONNABORTED, unix.EPROTO: // a connection that has ended already
 			continue
+		case unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM:
+			// The kernel looks for a descriptor before it looks for a connection.
+			if !readable(a.listener) {
+				errno = unix.EAGAIN
+			}
 		}
 		return fd, remote, errno
 	}
@@ -137,10 +145,10 @@ func (a *Acceptor) watch(op, fd int) error {
 	return a.poll.Control(op, fd, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(fd)}) //nolint:gosec // a descriptor
 }
 
-// makeRoom lets go of the connection that has been silent for longest when there
-// are no descriptors left for those who speak.
+// makeRoom lets go of the connections that have been silent for longest when
+// there are no descriptors left for those who speak.
 func (a *Acceptor) makeRoom() {
-	if a.silent.len() > 0 && a.silent.len() >= a.upgrader.Room() {
+	for a.silent.len() > 0 && a.silent.len() >= a.upgrader.Room() {
 		a.silent.closeOldest()
 	}
 }

@@ -87,15 +87,17 @@ func (s *silent) expire(now time.Time) {
 	}
 }
 
-func (s *silent) closeOldest() {
-	if fd, _, ok := s.oldest(); ok {
+// closeOldest reports whether there was one.
+func (s *silent) closeOldest() bool {
+	fd, _, ok := s.oldest()
+	if ok {
 		delete(s.visitors, fd)
 		_ = unix.Close(fd) // epoll forgets it
 	}
+	return ok
 }
 
 func (s *silent) close() {
-	for s.len() > 0 {
-		s.closeOldest()
+	for s.closeOldest() {
 	}
 }

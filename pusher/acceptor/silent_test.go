@@ -4,6 +4,7 @@
 package acceptor
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -97,6 +98,88 @@ func TestWhoSpeaksComesBeforeWhoIsSilent(t *testing.T) {
 	if n, err := quiet.Read(make([]byte, 1)); n != 0 || err == nil {
 		t.Errorf("the silent one read %d bytes, error %v: it should have made room", n, err)
 	}
+}
+
+// TestAsManyMakeRoomAsNeeded: net/http makes sessions too, so there can be less
+// room by more than one.
+func TestAsManyMakeRoomAsNeeded(t *testing.T) {
+	a, _, room := startAtOnce(t, 10)
+	var quiet []net.Conn
+	for range 3 {
+		quiet = append(quiet, dial(t, a))
+	}
+	if got := ask(t, dial(t, a)); !strings.Contains(got, "taken") {
+		t.Fatalf("heard %q", got)
+	}
+	room.Store(2)
+	if got := ask(t, dial(t, a)); !strings.Contains(got, "taken") {
+		t.Errorf("heard %q", got)
+	}
+	for i, c := range quiet[:2] {
+		if err := c.SetDeadline(time.Now().Add(patience / 2)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+			t.Errorf("connection %d should have made room: %v", i, err)
+		}
+	}
+	if got := ask(t, quiet[2]); !strings.Contains(got, "taken") {
+		t.Errorf("the last one heard %q", got)
+	}
+}
+
+// TestWhoIsSilentMakesRoomWhenDescriptorsRunOut: they can be used up by others
+// than clients.
+func TestWhoIsSilentMakesRoomWhenDescriptorsRunOut(t *testing.T) {
+	a, _, _ := startAtOnce(t, 1000)
+	quiet := dial(t, a)
+	if got := ask(t, dial(t, a)); !strings.Contains(got, "taken") {
+		t.Fatalf("heard %q", got)
+	}
+	useUpDescriptors(t)
+	c := dial(t, a)
+	if err := c.SetDeadline(time.Now().Add(patience / 2)); err != nil {
+		t.Fatal(err)
+	}
+	if got := ask(t, c); !strings.Contains(got, "taken") {
+		t.Errorf("heard %q", got)
+	}
+	if _, err := quiet.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+		t.Errorf("the silent one should have made room: %v", err)
+	}
+}
+
+// useUpDescriptors leaves one until the test ends.
+func useUpDescriptors(t *testing.T) {
+	t.Helper()
+	var was unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &was); err != nil {
+		t.Fatal(err)
+	}
+	var all []int
+	t.Cleanup(func() {
+		for _, fd := range all {
+			_ = unix.Close(fd)
+		}
+		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &was); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: min(was.Cur, 256), Max: was.Max}); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		fd, err := unix.FcntlInt(0, unix.F_DUPFD_CLOEXEC, 0)
+		if err != nil {
+			break
+		}
+		all = append(all, fd)
+	}
+	if len(all) == 0 {
+		t.Fatal("there was no descriptor left to begin with")
+	}
+	_ = unix.Close(all[0])
+	all = all[1:]
 }
 
 func TestCloseEndsSilentConnections(t *testing.T) {
