@@ -122,6 +122,7 @@ func (srv *Server) Room() int { return int(srv.maxConns - srv.connections()) }
 // connection that was used before, or with anything in them that is unusual.
 func (srv *Server) serveWebSocket(w http.ResponseWriter, r *http.Request) {
 	if !strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
+		w.Header().Set("Connection", "Upgrade")
 		w.Header().Set("Upgrade", "websocket")
 		problem(w, http.StatusUpgradeRequired, "this URL speaks WebSocket: connect with new WebSocket(url)")
 		return

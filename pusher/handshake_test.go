@@ -116,6 +116,23 @@ func TestMalformedHandshakesAreRefused(t *testing.T) {
 	connect(t, srv, "orders").next("welcome")
 }
 
+// TestPlainRequestsAreToldToUpgrade: whoever sends Upgrade names it in Connection
+// (RFC 9110 section 7.8).
+func TestPlainRequestsAreToldToUpgrade(t *testing.T) {
+	srv := serve(t, open("orders"))
+	for name, path := range paths {
+		_, r := path(t, srv, "GET /ws/orders HTTP/1.1\r\nHost: x\r\n\r\n")
+		resp, err := http.ReadResponse(r, nil)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		h := resp.Header
+		if resp.StatusCode != http.StatusUpgradeRequired || h.Get("Upgrade") != "websocket" || h.Get("Connection") != "Upgrade" {
+			t.Errorf("%s: answered %s %v", name, resp.Status, h)
+		}
+	}
+}
+
 // TestRefusedHandshakesLeaveNothingOpen counts the descriptors of the process.
 func TestRefusedHandshakesLeaveNothingOpen(t *testing.T) {
 	srv := serve(t, open("orders"))
