@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -160,6 +161,35 @@ func TestAcceptedSocketsHaveTheListenersOptions(t *testing.T) {
 	write(t, dial(t, a), fmt.Sprintf(handshake, "/mine"))
 	if have, want := <-got, [2]int{1, 45000}; have != want {
 		t.Errorf("TCP_NODELAY and TCP_USER_TIMEOUT are %v, want %v", have, want)
+	}
+}
+
+// TestTheRestIsNotProbed: net/http's timeouts are shorter, and the heartbeat does
+// it for a client whose handshake took this way; probes would come on top.
+func TestTheRestIsNotProbed(t *testing.T) {
+	a, err := Listen("127.0.0.1:0", taker{t}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() { _ = a.Run() }()
+	t.Cleanup(func() { _ = a.Close() })
+	write(t, dial(t, a), "GET /")
+	c, err := a.Rest().Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.Close() }()
+	raw, err := c.(syscall.Conn).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = raw.Control(func(fd uintptr) {
+		if on, err := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_KEEPALIVE); on != 0 || err != nil {
+			t.Errorf("SO_KEEPALIVE is %d, error %v", on, err)
+		}
+	})
+	if err != nil {
+		t.Error(err)
 	}
 }
 

@@ -96,6 +96,9 @@ func newConn(fd int, early []byte) (net.Conn, error) {
 		return nil, fmt.Errorf("acceptor: descriptor %d: %w", fd, unix.EBADF)
 	}
 	c, err := net.FileConn(f)
+	if tcp, ok := c.(*net.TCPConn); ok {
+		err = tcp.SetKeepAlive(false) // Go has it on
+	}
 	if err = errors.Join(err, f.Close()); err != nil {
 		if c != nil {
 			_ = c.Close()
