@@ -29,6 +29,10 @@ import (
 // browsers, which can set no header. It is never selected.
 const bearerProtocol = "bearer."
 
+// maxParameters is how many parameters a query may have on the fast path, which
+// serves one client at a time: a query of 32 KiB takes milliseconds to read.
+const maxParameters = 2 * wire.MaxRooms
+
 func (srv *Server) clientsHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /ws/{channel}", srv.serveWebSocket)
@@ -90,7 +94,7 @@ func (srv *Server) decide(a attempt) (*hello, *refused) {
 func (srv *Server) Upgrade(c *acceptor.Conn) bool {
 	r := c.Request
 	name, ok := bytes.CutPrefix(r.Path, []byte("/ws/"))
-	if !ok || bytes.IndexByte(name, '/') >= 0 {
+	if !ok || bytes.IndexByte(name, '/') >= 0 || bytes.Count(r.Query, []byte("&")) > maxParameters {
 		return false
 	}
 	a := attempt{channel: string(name), host: string(r.Host), origin: string(r.Origin), remote: c.Remote}

@@ -15,6 +15,10 @@ import (
 	"time"
 
 	"github.com/gobwas/ws"
+	"golang.org/x/sys/unix"
+
+	"github.com/klaxon-dev/klaxon/pusher/acceptor"
+	"github.com/klaxon-dev/klaxon/pusher/wire/upgrade"
 )
 
 // paths are the ways on which a handshake reaches the server: in one segment, for
@@ -114,6 +118,35 @@ func TestMalformedHandshakesAreRefused(t *testing.T) {
 		t.Errorf("%d connections are counted", n)
 	}
 	connect(t, srv, "orders").next("welcome")
+}
+
+// TestQueriesThatTakeLongHoldUpNobody: the fast path serves one client at a time,
+// and leaves a query that takes milliseconds to net/http, which serves it as well.
+func TestQueriesThatTakeLongHoldUpNobody(t *testing.T) {
+	srv := serve(t, open("orders"))
+	request := strings.Replace(handshake(), "?", "?"+strings.Repeat("x&", 5000), 1)
+	r, _, ok := upgrade.Parse([]byte(request))
+	if !ok {
+		t.Fatal("not understood")
+	}
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Close(pair[1]) })
+	if srv.Upgrade(&acceptor.Conn{FD: pair[0], Request: &r}) {
+		t.Error("taken on the fast path")
+	} else if err := unix.Close(pair[0]); err != nil {
+		t.Error(err)
+	}
+	conn, in := paths["at once"](t, srv, request)
+	resp, err := http.ReadResponse(in, nil)
+	if err != nil || resp.StatusCode != http.StatusSwitchingProtocols {
+		t.Fatalf("%v, error %v", resp, err)
+	}
+	if rooms := (&client{t: t, conn: conn, r: in}).next("welcome")["rooms"].([]any); len(rooms) != 1 {
+		t.Errorf("in rooms %v", rooms)
+	}
 }
 
 // TestPlainRequestsAreToldToUpgrade: whoever sends Upgrade names it in Connection
