@@ -82,6 +82,9 @@ func (v *Verifier) account(token string) (settings.ServiceAccount, error) {
 	if sa, ok := v.accountTokens.get(cached, v.clock()); ok {
 		return sa, nil
 	}
+	if strings.IndexByte(token, '.') > maxTokenHeader {
+		return none, errHeaderTooLarge
+	}
 	tok, err := jwt.ParseSigned(token, accountAlgorithms)
 	if err != nil {
 		return none, invalid("the token is neither a static one of this channel nor a ServiceAccount's")

@@ -109,6 +109,9 @@ func (v *Verifier) Client(channelName, token string) (Client, error) {
 	if c, ok := v.clients.get(key, v.clock()); ok {
 		return c, nil
 	}
+	if strings.IndexByte(token, '.') > maxTokenHeader {
+		return Client{}, errHeaderTooLarge
+	}
 	tok, err := jwt.ParseSigned(token, hmacAlgorithms)
 	if err != nil {
 		return Client{}, invalid("the token is not a JWT signed with HS256, HS384 or HS512")

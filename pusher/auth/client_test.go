@@ -102,6 +102,31 @@ func forgeWithKey(t *testing.T, payload any) string {
 	return must(must(s.Sign(must(json.Marshal(payload)))).CompactSerialize())
 }
 
+// TestLargeHeadersAreRefusedUnread: the tokens are good but for their headers' size.
+func TestLargeHeadersAreRefusedUnread(t *testing.T) {
+	v := newVerifier(t, nil)
+	options := (&jose.SignerOptions{}).WithHeader("x", strings.Repeat("y", maxTokenHeader))
+	good := func(key jose.SigningKey, payload any) string {
+		s := must(jose.NewSigner(key, options))
+		return must(must(s.Sign(must(json.Marshal(payload)))).CompactSerialize())
+	}
+	for _, verify := range []func() error{
+		func() error {
+			_, err := v.Client("orders", good(jose.SigningKey{Algorithm: jose.HS256, Key: hmacKey}, clientToken()))
+			return err
+		},
+		func() error {
+			key := jose.SigningKey{Algorithm: jose.ES256, Key: jose.JSONWebKey{Key: keys.ec, KeyID: "ec"}}
+			_, err := v.Publisher("orders", good(key, accountToken("shop", "checkout")))
+			return err
+		},
+	} {
+		if err := verify(); err == nil || !strings.Contains(err.Error(), "header is larger than 1 KiB") {
+			t.Errorf("got %v", err)
+		}
+	}
+}
+
 func TestClientTampered(t *testing.T) {
 	v := newVerifier(t, nil)
 	token := sign(t, jose.HS256, hmacKey, clientToken())

@@ -37,5 +37,6 @@ func invalid(message string) *Error { return &Error{CodeTokenInvalid, message} }
 var (
 	errUnknownChannel = &Error{CodeUnknownChannel, "there is no such channel"}
 	errTokenTooLarge  = invalid("the token is larger than 16 KiB")
+	errHeaderTooLarge = invalid("the token's header is larger than 1 KiB")
 	errTokenExpired   = &Error{CodeTokenExpired, "the token has expired: get a new one"}
 )

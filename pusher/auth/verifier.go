@@ -16,6 +16,9 @@ import (
 const (
 	// MaxTokenBytes is the largest token that is looked at.
 	MaxTokenBytes = 16 << 10
+	// maxTokenHeader is the largest header (RFC 7515 section 4), in base64: what is in
+	// it is read before the signature says who wrote it, and costs milliseconds.
+	maxTokenHeader = 1 << 10
 	// Skew is how far an issuer's clock may differ from ours: a token is taken
 	// this much before its "nbf" and after its "exp".
 	Skew = 30 * time.Second
