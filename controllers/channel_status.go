@@ -31,7 +31,11 @@ func channelStatus(ch *v1alpha1.Channel, at place, report *channelReport) v1alph
 		return out
 	}
 	out.Pusher = at.pusher
-	out.URLs = &v1alpha1.ChannelURLs{WebSocket: render.ClientURL(ch.Namespace, at.pusher, ch.Name)}
+	out.URLs = &v1alpha1.ChannelURLs{
+		WebSocket:   render.WebSocketURL(ch.Namespace, at.pusher, ch.Name),
+		SocketIO:    render.SocketIOURL(ch.Namespace, at.pusher, compile.Namespace(ch)),
+		EventStream: render.EventStreamURL(ch.Namespace, at.pusher, ch.Name),
+	}
 	out.Address = &v1alpha1.ChannelAddress{
 		URL:      render.PublishURL(ch.Namespace, at.pusher, ch.Name),
 		Audience: settings.Pusher{Namespace: ch.Namespace, Name: at.pusher}.Audience(),

@@ -79,6 +79,16 @@ type ChannelSpec struct {
 	// SlowClients says what happens to a client that reads slower than events come.
 	// +optional
 	SlowClients *SlowClientsSpec `json:"slowClients,omitempty"`
+
+	// SocketIO says how Socket.IO clients reach the Channel. They can without it
+	// as well, at the default namespace.
+	// +optional
+	SocketIO *SocketIOSpec `json:"socketIO,omitempty"`
+
+	// Compression compresses WebSocket messages (permessage-deflate, RFC 7692)
+	// for clients that offer it, as browsers do. Default: nothing is compressed.
+	// +optional
+	Compression *CompressionSpec `json:"compression,omitempty"`
 }
 
 // PusherRef names a Pusher of the same namespace.
@@ -214,6 +224,39 @@ type SlowClientsSpec struct {
 	Policy SlowClientPolicy `json:"policy,omitempty"`
 }
 
+// SocketIOSpec says how Socket.IO clients reach a Channel.
+type SocketIOSpec struct {
+	// Namespace by which Socket.IO clients name the Channel: "/", or "/" and up
+	// to 127 letters, digits and _ . : - in parts that are divided by "/". Of
+	// two Channels of one Pusher that want the same, the older one has it and
+	// the other is not accepted (NamespaceTaken). Default: "/" and the Channel's
+	// name.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=128
+	// +kubebuilder:validation:XValidation:rule="self.matches('^(/|(/[A-Za-z0-9_.:-]+)+)$')",message="write socketIO.namespace as / alone, or as /name or /name/name of letters, digits, '_', '.', ':' and '-', for example /orders"
+	// +optional
+	Namespace string `json:"namespace,omitempty"`
+
+	// Recovery gives clients what Socket.IO's connection state recovery needs:
+	// a private session id (pid) when they connect, and each event's offset as
+	// its last argument. For now no client is ever recovered, because nothing
+	// is kept yet: a client that comes back is a new one, and its
+	// socket.recovered is false. Default: false.
+	// +optional
+	Recovery bool `json:"recovery,omitempty"`
+}
+
+// CompressionSpec says which WebSocket messages are compressed.
+type CompressionSpec struct {
+	// MinBytes is the size from which a message is compressed. From 64 to 1Mi.
+	// Default: 1Ki.
+	// +kubebuilder:validation:XIntOrString
+	// +kubebuilder:validation:MaxLength=20
+	// +kubebuilder:validation:XValidation:rule="isQuantity(string(self)) && quantity(string(self)).isInteger() && quantity(string(self)).compareTo(quantity('64')) >= 0 && quantity(string(self)).compareTo(quantity('1Mi')) <= 0",message="compression.minBytes is a whole number of bytes from 64 to 1Mi, for example 1Ki; leave compression out to compress nothing"
+	// +optional
+	MinBytes *resource.Quantity `json:"minBytes,omitempty"`
+}
+
 // ChannelStatus is what the operator has found out about a Channel.
 type ChannelStatus struct {
 	// Conditions: Accepted, Applied and Ready.
@@ -249,6 +292,16 @@ type ChannelStatus struct {
 type ChannelURLs struct {
 	// WebSocket is the URL for plain WebSocket clients.
 	WebSocket string `json:"webSocket"`
+
+	// SocketIO is what Socket.IO clients pass to io(): its path is the
+	// Channel's namespace, and they connect to /socket.io/ of the same host.
+	// +optional
+	SocketIO string `json:"socketIO,omitempty"`
+
+	// EventStream is the URL for clients of Server-Sent Events, such as a
+	// browser's EventSource.
+	// +optional
+	EventStream string `json:"eventStream,omitempty"`
 }
 
 // ChannelAddress is where and for whom publishers' tokens must be issued.

@@ -46,6 +46,8 @@ const (
 	ReasonSecretNotAllowed = "SecretNotAllowed"
 	// ReasonSecretInvalid: a referenced Secret lacks the key, or its value cannot be used.
 	ReasonSecretInvalid = "SecretInvalid"
+	// ReasonNamespaceTaken: an older Channel of the Pusher has the Socket.IO namespace.
+	ReasonNamespaceTaken = "NamespaceTaken"
 	// ReasonSettingsTooLarge: the Pusher's settings have no room left for this Channel.
 	ReasonSettingsTooLarge = "SettingsTooLarge"
 )

@@ -76,19 +76,19 @@ type PusherSpec struct {
 
 // HeartbeatSpec finds connections whose other end is gone.
 type HeartbeatSpec struct {
-	// Interval after which a client that has sent nothing is pinged. From 1s to
+	// Interval after which a client that has sent nothing is pinged. From 100ms to
 	// 10m; keep it below the idle timeout of proxies in between. Default: 25s.
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=20
-	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]{1,6}([.][0-9]{1,3})?(h|m|s)|[0-9]{1,6}ms){1,4}$') && duration(self) >= duration('1s') && duration(self) <= duration('10m')",message="heartbeat.interval is a duration from 1s to 10m, for example 25s"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]{1,6}([.][0-9]{1,3})?(h|m|s)|[0-9]{1,6}ms){1,4}$') && duration(self) >= duration('100ms') && duration(self) <= duration('10m')",message="heartbeat.interval is a duration from 100ms to 10m, for example 25s"
 	// +optional
 	Interval *metav1.Duration `json:"interval,omitempty"`
 
-	// Timeout after a ping within which the client must answer. From 1s to 10m.
-	// Default: 20s.
+	// Timeout after a ping within which the client must answer. From 100ms to
+	// 10m. Default: 20s.
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=20
-	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]{1,6}([.][0-9]{1,3})?(h|m|s)|[0-9]{1,6}ms){1,4}$') && duration(self) >= duration('1s') && duration(self) <= duration('10m')",message="heartbeat.timeout is a duration from 1s to 10m, for example 20s"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]{1,6}([.][0-9]{1,3})?(h|m|s)|[0-9]{1,6}ms){1,4}$') && duration(self) >= duration('100ms') && duration(self) <= duration('10m')",message="heartbeat.timeout is a duration from 100ms to 10m, for example 20s"
 	// +optional
 	Timeout *metav1.Duration `json:"timeout,omitempty"`
 }

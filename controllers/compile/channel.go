@@ -20,6 +20,8 @@ func channelSettings(ch *v1alpha1.Channel, secrets Secrets) (settings.Channel, *
 		Name:        ch.Name,
 		Limits:      limits(ch.Spec.Limits),
 		SlowClients: slowClients(ch.Spec.SlowClients),
+		SocketIO:    socketIO(ch),
+		Compression: compression(ch.Spec.Compression),
 	}
 	read := secretReader{namespace: ch.Namespace, secrets: secrets}
 	var refusal *Refusal
@@ -101,6 +103,29 @@ func slowClients(spec *v1alpha1.SlowClientsSpec) settings.SlowClients {
 		out.Policy = settings.SlowClientPolicy(spec.Policy)
 	}
 	return out
+}
+
+func socketIO(ch *v1alpha1.Channel) settings.SocketIO {
+	out := settings.SocketIO{Namespace: Namespace(ch)}
+	if spec := ch.Spec.SocketIO; spec != nil {
+		out.Recovery = spec.Recovery
+	}
+	return out
+}
+
+// Namespace is a Channel's spec.socketIO.namespace or its default.
+func Namespace(ch *v1alpha1.Channel) string {
+	if spec := ch.Spec.SocketIO; spec != nil && spec.Namespace != "" {
+		return spec.Namespace
+	}
+	return "/" + ch.Name
+}
+
+func compression(spec *v1alpha1.CompressionSpec) *settings.Compression {
+	if spec == nil {
+		return nil
+	}
+	return &settings.Compression{MinBytes: quantity(spec.MinBytes, defaultCompressBytes)}
 }
 
 func quantity(q *resource.Quantity, otherwise int64) int64 {

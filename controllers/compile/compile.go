@@ -5,6 +5,7 @@ package compile
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -74,6 +75,7 @@ func Compile(in Input) Result {
 		accepted = append(accepted, candidate{source: ch, settings: compiled})
 	}
 	slices.SortFunc(accepted, older)
+	accepted = oneNamespaceEach(accepted, res.Refused)
 	n := fit(pusher, accepted)
 	for _, c := range accepted[n:] {
 		res.Refused[c.source.Name] = tooLarge(in.Pusher.Name, n)
@@ -91,6 +93,23 @@ type candidate struct {
 // older orders Channels by creation time, then name.
 func older(a, b candidate) int {
 	return cmp.Or(a.source.CreationTimestamp.Compare(b.source.CreationTimestamp.Time), cmp.Compare(a.source.Name, b.source.Name))
+}
+
+// oneNamespaceEach keeps the first Channel of each Socket.IO namespace, and
+// refuses the others. Channels that are refused already hold no namespace.
+func oneNamespaceEach(oldestFirst []candidate, refused map[string]Refusal) []candidate {
+	holder := make(map[string]string, len(oldestFirst))
+	return slices.DeleteFunc(oldestFirst, func(c candidate) bool {
+		ns := c.settings.SocketIO.Namespace
+		first, taken := holder[ns]
+		if taken {
+			refused[c.source.Name] = Refusal{v1alpha1.ReasonNamespaceTaken, fmt.Sprintf(
+				"Channel %s, which comes first by age and name, has the Socket.IO namespace %s: set another in spec.socketIO.namespace", first, ns)}
+			return true
+		}
+		holder[ns] = c.source.Name
+		return false
+	})
 }
 
 // assemble seals a document of the given Channels, sorted by name.

@@ -187,6 +187,54 @@ func TestToken(t *testing.T) {
 	}
 }
 
+func TestOneNamespaceEach(t *testing.T) {
+	const taken = v1alpha1.ReasonNamespaceTaken
+	for name, tt := range map[string]struct {
+		namespaces []string // of channel-0000, channel-0001, …; each is younger than the one before
+		change     func(channels []v1alpha1.Channel)
+		reasons    map[string]string // of the refused
+	}{
+		"defaults never meet":       {[]string{"", "", ""}, nil, nil},
+		"the older keeps it":        {[]string{"/a", "/b", "/a", "/a"}, nil, map[string]string{"channel-0002": taken, "channel-0003": taken}},
+		"a default is held as well": {[]string{"", "/channel-0000"}, nil, map[string]string{"channel-0001": taken}},
+		"a default can come late":   {[]string{"/channel-0001", ""}, nil, map[string]string{"channel-0001": taken}},
+		"names decide among twins": {[]string{"/a", "/a"}, func(c []v1alpha1.Channel) {
+			c[0].CreationTimestamp = c[1].CreationTimestamp
+		}, map[string]string{"channel-0001": taken}},
+		"age comes before the name": {[]string{"/a", "/a"}, func(c []v1alpha1.Channel) {
+			c[0].CreationTimestamp = metav1.Unix(1_800_000_000, 0)
+		}, map[string]string{"channel-0000": taken}},
+		"the refused hold nothing": {[]string{"/a", "/a"}, func(c []v1alpha1.Channel) {
+			c[0].Spec.Publishers = []v1alpha1.PublisherSpec{{TokenSecretRef: &v1alpha1.SecretKeyRef{Name: "none", Key: "value"}}}
+		}, map[string]string{"channel-0000": v1alpha1.ReasonSecretNotFound}},
+		"what is no namespace": {[]string{"a", "a"}, nil, map[string]string{
+			"channel-0000": v1alpha1.ReasonInvalid, "channel-0001": v1alpha1.ReasonInvalid,
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := manyChannels(len(tt.namespaces), "")
+			for i, ns := range tt.namespaces {
+				s.Channels[i].Spec.SocketIO = &v1alpha1.SocketIOSpec{Namespace: ns}
+			}
+			if tt.change != nil {
+				tt.change(s.Channels)
+			}
+			res := Compile(s.input())
+			if err := res.Settings.Validate(); err != nil {
+				t.Error(err)
+			}
+			if len(res.Refused) != len(tt.reasons) || len(res.Settings.Channels) != len(s.Channels)-len(tt.reasons) {
+				t.Errorf("%d served, refused: %v", len(res.Settings.Channels), res.Refused)
+			}
+			for channel, want := range tt.reasons {
+				if got := res.Refused[channel].Reason; got != want {
+					t.Errorf("%s: reason %q, want %q", channel, got, want)
+				}
+			}
+		})
+	}
+}
+
 func TestInvalidPusher(t *testing.T) {
 	s := manyChannels(1, "")
 	s.Pusher.Spec.Heartbeat = &v1alpha1.HeartbeatSpec{Interval: &metav1.Duration{Duration: time.Millisecond}}

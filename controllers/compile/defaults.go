@@ -11,6 +11,8 @@ const (
 	defaultConnections = 100000
 	defaultBufferBytes = 256 << 10
 
+	defaultCompressBytes = 1 << 10
+
 	defaultHeartbeatInterval = 25 * time.Second
 	defaultHeartbeatTimeout  = 20 * time.Second
 

@@ -66,9 +66,20 @@ func Selector(pusher string) labels.Set {
 // AllSelector finds the objects of every Pusher.
 func AllSelector() labels.Set { return labels.Set{labelName: appName} }
 
-// ClientURL is where plain WebSocket clients of a Channel connect.
-func ClientURL(namespace, pusher, channel string) string {
+// WebSocketURL is where plain WebSocket clients of a Channel connect.
+func WebSocketURL(namespace, pusher, channel string) string {
 	return fmt.Sprintf("ws://%s.%s.svc/ws/%s", ClientsService(pusher), namespace, channel)
+}
+
+// SocketIOURL is what Socket.IO clients of a Channel pass to io(): its path is
+// the Channel's Socket.IO namespace.
+func SocketIOURL(namespace, pusher, socketIONamespace string) string {
+	return fmt.Sprintf("http://%s.%s.svc%s", ClientsService(pusher), namespace, socketIONamespace)
+}
+
+// EventStreamURL is where clients of Server-Sent Events connect.
+func EventStreamURL(namespace, pusher, channel string) string {
+	return fmt.Sprintf("http://%s.%s.svc/sse/%s", ClientsService(pusher), namespace, channel)
 }
 
 // PublishURL is where events for a Channel are sent.

@@ -83,6 +83,9 @@ type Channel struct {
 	Publishers  Publishers  `json:"publishers"`
 	Limits      Limits      `json:"limits"`
 	SlowClients SlowClients `json:"slowClients"`
+	SocketIO    SocketIO    `json:"socketIO"`
+	// Compression of WebSocket messages. Nil: none is compressed.
+	Compression *Compression `json:"compression,omitempty"`
 }
 
 // Clients says who may connect.
@@ -138,6 +141,23 @@ const (
 type SlowClients struct {
 	BufferBytes int64            `json:"bufferBytes"`
 	Policy      SlowClientPolicy `json:"policy"`
+}
+
+// SocketIO says how Socket.IO clients reach a Channel.
+type SocketIO struct {
+	// Namespace that stands for the Channel, no other Channel's of the document.
+	// Empty, as in documents older than the field: Socket.IO clients cannot
+	// reach the Channel.
+	Namespace string `json:"namespace,omitempty"`
+	// Recovery tells clients what they need to ask for what they missed.
+	Recovery bool `json:"recovery,omitempty"`
+}
+
+// Compression says which WebSocket messages are compressed (RFC 7692) for
+// clients that offer it.
+type Compression struct {
+	// MinBytes is the least size of such a message, before compression.
+	MinBytes int64 `json:"minBytes"`
 }
 
 // Duration is a time.Duration that JSON shows as a string such as "25s".

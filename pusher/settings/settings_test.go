@@ -173,6 +173,8 @@ func TestValidateFindsEverythingAtOnce(t *testing.T) {
 	c.Publishers = Publishers{TokenSHA256: []string{"x"}, ServiceAccounts: []ServiceAccount{{Name: "a"}}}
 	c.Limits = Limits{EventBytes: 1}
 	c.SlowClients = SlowClients{BufferBytes: 1, Policy: "Wait"}
+	c.SocketIO.Namespace = "orders"
+	c.Compression = &Compression{MinBytes: 63}
 	s.Channels[2].Name = s.Channels[1].Name
 	err := s.Validate()
 	if err == nil {
@@ -186,6 +188,7 @@ func TestValidateFindsEverythingAtOnce(t *testing.T) {
 		"channels[channel-00000].publishers.tokenSHA256[0]:", "channels[channel-00000].publishers.serviceAccounts[0]:",
 		"channels[channel-00000].limits.eventBytes:", "channels[channel-00000].limits.connections:",
 		"channels[channel-00000].slowClients.bufferBytes:", "channels[channel-00000].slowClients.policy:",
+		"channels[channel-00000].socketIO.namespace:", "channels[channel-00000].compression.minBytes:",
 		"channels[channel-00001]: is out of order or twice",
 	} {
 		if !strings.Contains(err.Error(), want) {
@@ -194,6 +197,49 @@ func TestValidateFindsEverythingAtOnce(t *testing.T) {
 	}
 	if strings.Contains(err.Error(), "sesame") {
 		t.Error("the error shows a key")
+	}
+}
+
+func TestHeartbeatBounds(t *testing.T) {
+	for d, ok := range map[time.Duration]bool{
+		100*time.Millisecond - 1: false, 100 * time.Millisecond: true, 10 * time.Minute: true, 10*time.Minute + 1: false,
+	} {
+		s := valid(0)
+		s.Pusher.Heartbeat = Heartbeat{Interval: Duration(d), Timeout: Duration(d)}
+		if err := s.Validate(); (err == nil) != ok {
+			t.Errorf("%s: %v", d, err)
+		}
+	}
+}
+
+func TestNamespaces(t *testing.T) {
+	for ns, ok := range map[string]bool{
+		"":       true, // a document from before there were namespaces
+		"/":      true,
+		"/a":     true,
+		"/a/b-c": true, "/A_z.0:9": true,
+		"/" + strings.Repeat("n", MaxNamespace-1): true,
+		"/" + strings.Repeat("n", MaxNamespace):   false,
+		"orders":                                  false, "//": false, "/a/": false, "/a//b": false, "//a": false, "/a,b": false, "/a?b": false, "/a b": false,
+		"/a\n": false, "/ä": false, "/a#b": false, "/*": false,
+	} {
+		s := valid(2)
+		s.Channels[1].SocketIO.Namespace = ns
+		if err := s.Validate(); (err == nil) != ok {
+			t.Errorf("%q: %v", ns, err)
+		}
+	}
+}
+
+func TestOneNamespaceHasOneChannel(t *testing.T) {
+	s := valid(3)
+	for i := range s.Channels {
+		s.Channels[i].SocketIO.Namespace = "/orders"
+	}
+	s.Channels[1].SocketIO.Namespace = "/orders/eu"
+	const want = `channels[channel-00002].socketIO.namespace: "/orders" is channel channel-00000's already`
+	if err := s.Validate(); err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
 	}
 }
 

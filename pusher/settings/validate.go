@@ -17,14 +17,24 @@ const (
 	MaxEventBytes  = 1 << 20
 	MinBufferBytes = 4 << 10
 	MaxBufferBytes = 64 << 20
+	// MinHeartbeat and MaxHeartbeat bound a heartbeat's interval and timeout.
+	MinHeartbeat = 100 * time.Millisecond
+	MaxHeartbeat = 10 * time.Minute
+	// MaxNamespace is the largest length of a Socket.IO namespace, with its "/".
+	MaxNamespace = 128
+	// MinCompressBytes and MaxCompressBytes bound the size from which messages
+	// are compressed: below it the frame grows, above it there is no message.
+	MinCompressBytes = 64
+	MaxCompressBytes = 1 << 20
 	// MinSecretBytes is the least length of an HMAC key (RFC 7518 section 3.2)
 	// and of a static publisher token.
 	MinSecretBytes = 32
 )
 
 var (
-	nameRE   = regexp.MustCompile(`^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$`)
-	originRE = regexp.MustCompile(`^(\*|https?://(\*\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*(:[1-9][0-9]{0,4})?)$`)
+	nameRE      = regexp.MustCompile(`^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$`)
+	namespaceRE = regexp.MustCompile(`^(/|(/[A-Za-z0-9_.:-]+)+)$`)
+	originRE    = regexp.MustCompile(`^(\*|https?://(\*\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*(:[1-9][0-9]{0,4})?)$`)
 )
 
 // problems collects errors with the path of what they are about.
@@ -51,11 +61,17 @@ func (s *Settings) Validate() error {
 	root.at("format").check(s.Format == Format, "is %d, this program reads %d", s.Format, Format)
 	root.at("revision").check(s.Revision != "", "is missing")
 	s.Pusher.validate(root.at("pusher"))
+	namespaces := make(map[string]string, len(s.Channels)) // → Channel
 	for i := range s.Channels {
 		c := &s.Channels[i]
 		p := root.at("channels[%s]", c.Name)
 		p.check(i == 0 || s.Channels[i-1].Name < c.Name, "is out of order or twice")
 		c.validate(p)
+		if ns := c.SocketIO.Namespace; ns != "" {
+			holder, taken := namespaces[ns]
+			p.at(".socketIO.namespace").check(!taken, "%q is channel %s's already", ns, holder)
+			namespaces[ns] = c.Name
+		}
 	}
 	return errors.Join(errs...)
 }
@@ -67,7 +83,7 @@ func (p *Pusher) validate(at problems) {
 		path string
 		d    Duration
 	}{{".heartbeat.interval", p.Heartbeat.Interval}, {".heartbeat.timeout", p.Heartbeat.Timeout}} {
-		at.at("%s", h.path).check(h.d.Std() >= time.Second && h.d.Std() <= 10*time.Minute, "%s is not from 1s to 10m", h.d.Std())
+		at.at("%s", h.path).check(h.d.Std() >= MinHeartbeat && h.d.Std() <= MaxHeartbeat, "%s is not from 100ms to 10m", h.d.Std())
 	}
 	d := at.at(".drain")
 	d.at(".maxPeriod").check(p.Drain.MaxPeriod.Std() >= time.Second && p.Drain.MaxPeriod.Std() <= time.Hour,
@@ -107,6 +123,15 @@ func (c *Channel) validate(at problems) {
 		c.SlowClients.BufferBytes, MinBufferBytes, MaxBufferBytes)
 	at.at(".slowClients.policy").check(c.SlowClients.Policy == Disconnect || c.SlowClients.Policy == DropOldest,
 		"%q is neither %s nor %s", c.SlowClients.Policy, Disconnect, DropOldest)
+	if ns := c.SocketIO.Namespace; ns != "" {
+		at.at(".socketIO.namespace").check(len(ns) <= MaxNamespace && namespaceRE.MatchString(ns),
+			"%q is not a namespace: \"/\", or at most %d of A-Z a-z 0-9 _ . : - and /, beginning with / and without an empty part",
+			ns, MaxNamespace)
+	}
+	if z := c.Compression; z != nil {
+		at.at(".compression.minBytes").check(z.MinBytes >= MinCompressBytes && z.MinBytes <= MaxCompressBytes,
+			"%d is not from %d to %d", z.MinBytes, MinCompressBytes, MaxCompressBytes)
+	}
 }
 
 func isSHA256(s string) bool {
