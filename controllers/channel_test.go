@@ -40,7 +40,11 @@ var _ = Describe("A Channel of its own", func() {
 			g.Expect(ch.Status.Connections).To(BeEquivalentTo(7))
 		}).Should(Succeed())
 		Expect(ch.Status.Pusher).To(Equal("orders"))
-		Expect(ch.Status.URLs.WebSocket).To(Equal("ws://orders-clients." + string(s) + ".svc/ws/orders"))
+		Expect(*ch.Status.URLs).To(Equal(v1alpha1.ChannelURLs{
+			WebSocket:   "ws://orders-clients." + string(s) + ".svc/ws/orders",
+			SocketIO:    "http://orders-clients." + string(s) + ".svc/orders",
+			EventStream: "http://orders-clients." + string(s) + ".svc/sse/orders",
+		}))
 		Expect(ch.Status.Address.URL).To(Equal("http://orders-events." + string(s) + ".svc/v1/channels/orders/events"))
 		Expect(ch.Status.Address.Audience).To(Equal("push.klaxon.dev/" + string(s) + "/orders"))
 		Expect(ch.Status.Revision).NotTo(BeEmpty())
@@ -181,6 +185,30 @@ var _ = Describe("A Channel that joins a Pusher", func() {
 		Expect(versions(ctx, s, calm)).To(Equal(before))
 	})
 
+	It("waits for its Socket.IO namespace until the older Channel is gone", func(ctx SpecContext) {
+		s := newSpace(ctx)
+		s.pusher(ctx, "edge", "{}")
+		node.run(ctx, s, "edge", 1)
+		calm := s.channel(ctx, "calm", "{pusherRef: {name: edge}}")
+		says(ctx, calm, served...)
+		first := s.channel(ctx, "first", "{pusherRef: {name: edge}, socketIO: {namespace: /shop}}")
+		says(ctx, first, served...)
+		before := versions(ctx, s, calm)
+
+		// Among Channels of one second the name decides, so the younger has the later one.
+		second := s.channel(ctx, "second", "{pusherRef: {name: edge}, socketIO: {namespace: /shop}}")
+		says(ctx, second, not("Accepted", "NamespaceTaken"), not("Applied", "NotAccepted"), not("Ready", "Pending"))
+		Expect(message(second, "Accepted")).To(And(ContainSubstring("Channel first"), ContainSubstring("/shop"),
+			ContainSubstring("spec.socketIO.namespace")))
+		Expect(channelNames(ctx, s, "edge")).To(ConsistOf("calm", "first"))
+		says(ctx, first, served...)
+
+		Expect(api.Delete(ctx, first)).To(Succeed())
+		says(ctx, second, served...)
+		Expect(second.Status.URLs.SocketIO).To(Equal("http://edge-clients." + string(s) + ".svc/shop"))
+		Expect(versions(ctx, s, calm)).To(Equal(before))
+	})
+
 	It("can move to another Pusher", func(ctx SpecContext) {
 		s := newSpace(ctx)
 		for _, name := range []string{"one", "two"} {
@@ -211,7 +239,7 @@ var _ = Describe("The samples", func() {
 		}
 		list := &v1alpha1.ChannelList{}
 		Expect(api.List(ctx, list, client.InNamespace(string(s)))).To(Succeed())
-		Expect(list.Items).To(HaveLen(4))
+		Expect(list.Items).To(HaveLen(5))
 		for i := range list.Items {
 			says(ctx, &list.Items[i], is("Accepted", "Accepted"))
 		}

@@ -180,6 +180,55 @@ func TestSlowClients(t *testing.T) {
 	}.run(t, "Channel")
 }
 
+func TestSocketIO(t *testing.T) {
+	table := rules{
+		{"{socketIO: {}}", ""},
+		{"{socketIO: {recovery: true}}", ""},
+		{"{socketIO: {recovery: maybe}}", "spec.socketIO.recovery"},
+		{"{socketIO: {namespace: 7}}", "spec.socketIO.namespace"},
+	}
+	for namespace, want := range map[string]string{
+		"/":               "",
+		"/orders":         "",
+		"/shop/Orders_v1": "",
+		"/a.b:c-d":        "",
+		"/" + long(127):   "",
+		"/" + long(128):   "Too long: may not be more than 128",
+		"":                "spec.socketIO.namespace",
+		"orders":          ioRule,
+		"//":              ioRule,
+		"/orders/":        ioRule,
+		"/shop//orders":   ioRule,
+		"/a,b":            ioRule,
+		"/a?b=c":          ioRule,
+		"/a b":            ioRule,
+		"/a\n":            ioRule,
+		"/ä":              ioRule,
+		"/a#b":            ioRule,
+		"/*":              ioRule,
+	} {
+		table = append(table, struct{ spec, want string }{fmt.Sprintf("{socketIO: {namespace: %q}}", namespace), want})
+	}
+	table.run(t, "Channel")
+}
+
+func TestCompression(t *testing.T) {
+	rules{
+		{"{compression: {}}", ""},
+		{"{compression: {minBytes: 64}}", ""},
+		{"{compression: {minBytes: '64'}}", ""},
+		{"{compression: {minBytes: 2Ki}}", ""},
+		{"{compression: {minBytes: 1Mi}}", ""},
+		{"{compression: {minBytes: 63}}", compressRule},
+		{"{compression: {minBytes: 0}}", compressRule},
+		{"{compression: {minBytes: 1048577}}", compressRule},
+		{"{compression: {minBytes: 100500m}}", compressRule},
+		{"{compression: {minBytes: some}}", "spec.compression.minBytes"},
+		{"{compression: {minBytes: '000000000000000000064'}}", "Too long: may not be more than 20"},
+		{"{compression: true}", "spec.compression"},
+	}.run(t, "Channel")
+}
+
 func TestPusherRules(t *testing.T) {
 	rules{
 		{"", ""},
@@ -196,7 +245,9 @@ func TestPusherRules(t *testing.T) {
 		{"{heartbeat: {interval: 1500ms}}", ""},
 		{"{heartbeat: {interval: 1.5s}}", ""},
 		{"{heartbeat: {interval: 1m30s}}", ""},
-		{"{heartbeat: {interval: 999ms}}", intervalRule},
+		{"{heartbeat: {interval: 300ms, timeout: 200ms}}", ""},
+		{"{heartbeat: {interval: 100ms, timeout: 0.1s}}", ""},
+		{"{heartbeat: {interval: 99ms}}", intervalRule},
 		{"{heartbeat: {interval: 10m1s}}", intervalRule},
 		{"{heartbeat: {interval: '25'}}", intervalRule},
 		{"{heartbeat: {interval: 25 s}}", intervalRule},
@@ -206,6 +257,7 @@ func TestPusherRules(t *testing.T) {
 		{"{heartbeat: {interval: 000000000000000000025s}}", "Too long: may not be more than 20"},
 		{"{heartbeat: {timeout: 20s}}", ""},
 		{"{heartbeat: {timeout: 0s}}", timeoutRule},
+		{"{heartbeat: {timeout: 99ms}}", timeoutRule},
 		{"{heartbeat: {timeout: 11m}}", timeoutRule},
 		{"{heartbeat: {timeout: soon}}", timeoutRule},
 		{"{drain: {}}", ""},

@@ -78,6 +78,7 @@ func properties(n int) string {
 }
 
 const (
+	ioRule       = "write socketIO.namespace as / alone, or as /name or /name/name"
 	nameRule     = "metadata.name: use at most 40 lowercase letters, digits and '-'"
 	originRule   = "write an origin as scheme://host[:port] in lowercase without a path"
 	eventRule    = "eventBytes is a whole number of bytes from 64 to 1Mi"
@@ -86,12 +87,13 @@ const (
 	bothRule     = "set pusherRef to join an existing Pusher, or pusher to describe the Channel's own, not both"
 	moveRule     = "pusherRef cannot be added to or removed from an existing Channel"
 	oneRule      = "set exactly one of serviceAccount and tokenSecretRef in each publisher"
-	intervalRule = "heartbeat.interval is a duration from 1s to 10m"
-	timeoutRule  = "heartbeat.timeout is a duration from 1s to 10m"
+	intervalRule = "heartbeat.interval is a duration from 100ms to 10m"
+	timeoutRule  = "heartbeat.timeout is a duration from 100ms to 10m"
 	periodRule   = "drain.period is a duration from 0s to 1h"
 	maxRule      = "drain.maxPeriod is a duration from 1s to 1h"
 	drainRule    = "drain.period (default 30s) must not exceed drain.maxPeriod (default 10m)"
 	labelRule    = "labels that start with push.klaxon.dev/ or app.kubernetes.io/ belong to the operator"
+	compressRule = "compression.minBytes is a whole number of bytes from 64 to 1Mi"
 	annotRule    = "annotations that start with push.klaxon.dev/ belong to the operator"
 )
 

@@ -117,7 +117,8 @@ func TestWhatOnlyCompilingFinds(t *testing.T) {
 			channelHead + "metadata: {name: thief}\nspec: {pusherRef: {name: owner}}\n---\n" +
 			channelHead + "metadata: {name: lost}\nspec: {pusherRef: {name: nowhere}}\n---\n" +
 			channelHead + "metadata: {name: keyless}\nspec: {clients: {jwt: [{issuer: i, audiences: [a], hmacSecretRef: {name: absent, key: web}}]}}\n---\n" +
-			channelHead + "metadata: {name: owner, namespace: other}\n",
+			channelHead + "metadata: {name: owner, namespace: other}\n---\n" +
+			channelHead + "metadata: {name: rival}\nspec: {socketIO: {namespace: /owner}}\n",
 	})
 	if len(problems) > 0 {
 		t.Fatal(problems)
@@ -131,6 +132,7 @@ func TestWhatOnlyCompilingFinds(t *testing.T) {
 	for _, want := range []string{
 		"Channel default/thief: not accepted (PusherOwned)", "Channel default/lost: not accepted (PusherNotFound)",
 		"Channel default/keyless: not accepted (SecretNotFound)", "Channel other/owner: not accepted (Conflict)",
+		"Channel default/rival: not accepted (NamespaceTaken): Channel owner, which comes first by age and name, has the Socket.IO namespace /owner",
 	} {
 		if !strings.Contains(got, want) {
 			t.Errorf("no problem says %q in:\n%s", want, got)

@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"net/http"
+	"strings"
 
 	"github.com/klaxon-dev/klaxon/pusher/wire"
 )
@@ -107,10 +108,26 @@ func shorten(b []byte) []byte { return b[:min(len(b), 64)] }
 
 func (d *decoder) name(value []byte) (p *problem) {
 	d.ev.Name, p = label("event", value, wire.MaxEventName)
-	if p == nil && len(d.ev.Name) >= len(reserved) && d.ev.Name[:len(reserved)] == reserved {
-		p = invalid("event: names that begin with %q are Klaxon's own", reserved)
+	switch {
+	case p != nil:
+		return p
+	case strings.HasPrefix(d.ev.Name, reserved):
+		return invalid("event: names that begin with %q are Klaxon's own", reserved)
+	case ofSocketIO(d.ev.Name):
+		return invalid("event: Socket.IO clients keep the name %q to themselves and close the connection when such an event comes: give it another name", d.ev.Name)
 	}
-	return p
+	return nil
+}
+
+// ofSocketIO says whether Socket.IO's clients use a name for what happens to
+// their own connection. Their parser takes an event of such a name for
+// malformed, and the client closes the connection.
+func ofSocketIO(name string) bool {
+	switch name {
+	case "connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener":
+		return true
+	}
+	return false
 }
 
 func (d *decoder) id(value []byte) (p *problem) {

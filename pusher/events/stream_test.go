@@ -113,6 +113,7 @@ func TestStreamTranscripts(t *testing.T) {
 		"CRLF":                {"{\"id\":\"a\"}\r\n{\"id\":\"b\"}\r\n", "a b"},
 		"duplicates":          {`{"id":"a"}` + "\n" + `{"id":"a"}`, "a a again"},
 		"bad lines":           {"x\n" + `{"id":"a"}` + "\n\n[]\n" + `{"data":"` + strings.Repeat("x", 64) + `"}` + "\n" + `{"id":"b"}`, "malformed@1 a invalid_event@4 event_too_large@5 b"},
+		"reserved name":       {`{"id":"a"}` + "\n" + `{"event":"disconnect"}` + "\n" + `{"id":"b"}`, "a invalid_event@2 b"},
 		"not UTF-8":           {"{\"id\":\"\xff\"}\n" + `{"id":"a"}`, "malformed@1 a"},
 		"a long line":         {`{"id":"a"}` + "\n" + long + "\n" + `{"id":"b"}`, "a event_too_large@2 b"},
 		"a long line, last":   {`{"id":"a"}` + "\n" + long, "a event_too_large@2"},
