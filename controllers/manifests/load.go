@@ -17,6 +17,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	utiljson "k8s.io/apimachinery/pkg/util/json"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/yaml"
 
@@ -140,8 +141,8 @@ func (r *reading) read() error {
 		if err != nil {
 			return err
 		}
-		var obj map[string]any
-		if err := yaml.UnmarshalStrict(doc, &obj); err != nil {
+		obj, err := parse(doc)
+		if err != nil {
 			r.problem("", err.Error())
 			continue
 		}
@@ -149,6 +150,20 @@ func (r *reading) read() error {
 			r.object(obj)
 		}
 	}
+}
+
+// parse reads one document of YAML or JSON. Whole numbers become int64, as in
+// the API server: rules on fields that are a string or an integer ask for that.
+func parse(doc []byte) (map[string]any, error) {
+	b, err := yaml.YAMLToJSONStrict(doc)
+	if err != nil {
+		return nil, fmt.Errorf("is not YAML: %w", err)
+	}
+	var obj map[string]any
+	if err := utiljson.Unmarshal(b, &obj); err != nil {
+		return nil, fmt.Errorf("is not an object: %w", err)
+	}
+	return obj, nil
 }
 
 // object takes one object into the set, if it is of a kind that is served.

@@ -82,6 +82,7 @@ func TestProblemsSayWhatToDoAndCostTheOthersNothing(t *testing.T) {
 			channelHead + "metadata: {name: origin}\nspec: {clients: {allowedOrigins: [example.com]}}\n---\n" +
 			"apiVersion: push.klaxon.dev/v1alpha1\nkind: Chanel\nmetadata: {name: x}\n---\n" +
 			"a: [\n---\n" +
+			"- a\n---\n" +
 			channelHead + "metadata: {name: good}\n",
 		"twice.yaml": channelHead + "metadata: {name: good}\n",
 	})
@@ -96,7 +97,7 @@ func TestProblemsSayWhatToDoAndCostTheOthersNothing(t *testing.T) {
 		"bad.yaml Channel: metadata.name is missing",
 		"bad.yaml Channel origin: ", "write an origin as scheme://host[:port]",
 		"bad.yaml Chanel x: there is no such kind",
-		"bad.yaml : error converting YAML to JSON",
+		"bad.yaml : is not YAML: ", "bad.yaml : is not an object: ",
 		"twice.yaml Channel good: is in ",
 	} {
 		if !strings.Contains(all.String(), want) {
@@ -108,6 +109,45 @@ func TestProblemsSayWhatToDoAndCostTheOthersNothing(t *testing.T) {
 	}
 	if s, more := set.Local(WithToken); len(more) > 0 || len(s.Channels) != 1 || s.Channels[0].Name != "good" {
 		t.Errorf("served %v, problems %v", s.Channels, more)
+	}
+}
+
+func TestQuantitiesAreNumbersOrStrings(t *testing.T) {
+	set, problems := load(t, map[string]string{
+		"a.yaml": channelHead + "metadata: {name: numbers}\n" +
+			"spec: {limits: {eventBytes: 2048, connections: 7}, slowClients: {bufferBytes: 8192}, compression: {minBytes: 512}}\n---\n" +
+			channelHead + "metadata: {name: strings}\n" +
+			"spec: {limits: {eventBytes: 2Ki, connections: 7}, slowClients: {bufferBytes: 8Ki}, compression: {minBytes: '512'}}\n",
+		"b.json": `{"apiVersion":"push.klaxon.dev/v1alpha1","kind":"Channel","metadata":{"name":"json"},"spec":{"limits":` +
+			`{"eventBytes":2048,"connections":7},"slowClients":{"bufferBytes":8192},"compression":{"minBytes":512}}}`,
+	})
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	s, problems := set.Local(WithToken)
+	if len(problems) > 0 || len(s.Channels) != 3 {
+		t.Fatalf("%d Channels, problems %v", len(s.Channels), problems)
+	}
+	for _, c := range s.Channels {
+		if c.Limits != (settings.Limits{EventBytes: 2048, Connections: 7}) || c.SlowClients.BufferBytes != 8192 || c.Compression.MinBytes != 512 {
+			t.Errorf("%s: %+v", c.Name, c)
+		}
+	}
+}
+
+// TestTheSamplesAreServed loads what CONTRIBUTING.md and README.md show first.
+func TestTheSamplesAreServed(t *testing.T) {
+	l, err := NewLoader()
+	if err != nil {
+		t.Fatal(err)
+	}
+	set, problems, err := l.Load(filepath.Join("..", "..", "config", "samples"))
+	if err != nil || len(problems) > 0 {
+		t.Fatalf("problems %v, error %v", problems, err)
+	}
+	s, problems := set.Local(OpenOnLoopback)
+	if len(problems) > 0 || len(s.Channels) != len(set.Channels) {
+		t.Errorf("%d of %d Channels are served, problems %v", len(s.Channels), len(set.Channels), problems)
 	}
 }
 
