@@ -95,17 +95,17 @@ lint: verify ## Lint code, imports, scripts and the chart
 	go test -count 1 ./test
 
 .PHONY: test
-test: envtest fuzz web ## Run all tests that need no node, with the race detector
+test: envtest fuzz clients ## Run all tests that need no node, with the race detector
 	cd test/bench && go test -race -count 1 ./...
 	KUBEBUILDER_ASSETS=$(ASSETS) go test -race -count 1 -timeout 20m $(TESTFLAGS) ./...
 
-.PHONY: web
-web: build test/web/node_modules/.package-lock.json ## Test with npm's clients and a real browser
+.PHONY: clients
+clients: build test/clients/node_modules/.package-lock.json ## Test with npm's clients and a real browser
 	. test/cluster/env.sh; [[ -n $${CHROMIUM:-} ]] || need chromium=chromium
-	cd test/web && npm test
+	cd test/clients && npm test
 
-test/web/node_modules/.package-lock.json: test/web/package-lock.json
-	cd test/web && npm ci --no-fund --no-audit
+test/clients/node_modules/.package-lock.json: test/clients/package-lock.json
+	cd test/clients && npm ci --no-fund --no-audit
 	@touch $@
 
 test/bench/peers/socketio/node_modules/.package-lock.json: test/bench/peers/socketio/package-lock.json
