@@ -19,7 +19,7 @@ before(async () => {
       '--disable-component-update', '--disable-sync'],
   });
   page = await browser.newPage();
-  await page.goto(server.http); // any page of this host: its origin is the server's own
+  await page.goto(`${server.http}/`); // any page of this host: its origin is the server's own
 });
 
 after(async () => {
