@@ -62,9 +62,11 @@ var imports = map[string][]string{
 	"pusher/slab":              {},
 	"pusher/settings":          {}, // the contract of the two planes belongs to neither
 	"pusher/wire":              {},
+	"pusher/wire/deflate":      {"pusher/wire", "pusher/wire/frames"},
 	"pusher/wire/engineio":     {},
 	"pusher/wire/frames":       {"pusher/wire"},
 	"pusher/wire/plain":        {"pusher/wire", "pusher/wire/frames"},
+	"pusher/wire/sse":          {"pusher/wire"},
 	"pusher/wire/socketio":     {"pusher/wire", "pusher/wire/engineio", "pusher/wire/frames"},
 	"pusher/wire/upgrade":      {},
 }
@@ -146,7 +148,7 @@ var pusherModules = []string{
 
 // pure packages have no clock, no goroutine, no randomness: what they return
 // follows from what they are given.
-var pure = []string{"pusher/wire", "pusher/wire/engineio", "pusher/wire/frames", "pusher/wire/plain", "pusher/wire/socketio", "pusher/wire/upgrade", "controllers/compile", "controllers/render"}
+var pure = []string{"pusher/wire", "pusher/wire/deflate", "pusher/wire/engineio", "pusher/wire/frames", "pusher/wire/plain", "pusher/wire/sse", "pusher/wire/socketio", "pusher/wire/upgrade", "controllers/compile", "controllers/render"}
 
 // goPackage is what `go list` says of a package.
 type goPackage struct {
