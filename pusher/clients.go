@@ -21,6 +21,7 @@ import (
 	"github.com/klaxon-dev/klaxon/pusher/auth"
 	"github.com/klaxon-dev/klaxon/pusher/loop"
 	"github.com/klaxon-dev/klaxon/pusher/wire"
+	"github.com/klaxon-dev/klaxon/pusher/wire/deflate"
 	"github.com/klaxon-dev/klaxon/pusher/wire/plain"
 	"github.com/klaxon-dev/klaxon/pusher/wire/upgrade"
 )
@@ -36,8 +37,10 @@ const maxParameters = 2 * wire.MaxRooms
 func (srv *Server) clientsHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /ws/{channel}", srv.serveWebSocket)
+	mux.HandleFunc("GET /sse/{channel}", srv.serveEventStream)
+	mux.HandleFunc(enginePath, srv.serveEngine)
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
-		problem(w, http.StatusNotFound, "connect a WebSocket to /ws/{channel}")
+		problem(w, http.StatusNotFound, "connect a WebSocket to /ws/{channel}, an EventSource to /sse/{channel}, or Socket.IO to "+enginePath)
 	})
 	return mux
 }
@@ -81,7 +84,7 @@ func (srv *Server) decide(a attempt) (*hello, *refused) {
 			return nil, &refused{http.StatusForbidden, err.Error()}
 		}
 	}
-	if srv.draining.Load() || srv.connections() >= srv.maxConns {
+	if srv.draining.Load() || srv.Room() <= 0 {
 		return nil, &refused{http.StatusServiceUnavailable, "this push server takes no more connections now"}
 	}
 	h := srv.admit(snap, a.channel, a.token)
@@ -93,6 +96,9 @@ func (srv *Server) decide(a attempt) (*hello, *refused) {
 // and hands the socket to a loop. What must be answered in HTTP it leaves alone.
 func (srv *Server) Upgrade(c *acceptor.Conn) bool {
 	r := c.Request
+	if string(r.Path) == enginePath && bytes.Count(r.Query, []byte("&")) <= maxParameters {
+		return srv.upgradeEngine(c)
+	}
 	name, ok := bytes.CutPrefix(r.Path, []byte("/ws/"))
 	if !ok || bytes.IndexByte(name, '/') >= 0 || bytes.Count(r.Query, []byte("&")) > maxParameters {
 		return false
@@ -108,19 +114,39 @@ func (srv *Server) Upgrade(c *acceptor.Conn) bool {
 	if no != nil {
 		return false
 	}
-	protocol := ""
-	if r.Selects(plain.Subprotocol) {
-		protocol = plain.Subprotocol
-	}
-	s := loop.Socket{FD: c.FD, Answer: upgrade.AppendAnswer(make([]byte, 0, 192), r.Key, protocol), Early: bytes.Clone(c.Early)}
-	if !srv.leastLoaded().loop.Adopt(s, h) {
+	if !srv.adopt(c, offer{hello: h, deflate: h.deflates(), shard: srv.leastLoaded()}) {
 		h.release()
 	}
 	return true
 }
 
+// offer is a client's connection and what is known of it, for a loop.
+type offer struct {
+	hello   any
+	kind    loop.Kind
+	deflate bool // if the client wants it, too
+	shard   *shard
+}
+
+// adopt completes a handshake of the fast path and hands the socket to a loop. It
+// reports whether the loop has taken it.
+func (srv *Server) adopt(c *acceptor.Conn, o offer) bool {
+	s := loop.Socket{FD: c.FD, Kind: o.kind, Early: bytes.Clone(c.Early)}
+	a := upgrade.Answer{Key: c.Request.Key}
+	if o.kind == loop.WebSocket && c.Request.Selects(plain.Subprotocol) {
+		a.Protocol = plain.Subprotocol
+	}
+	if o.deflate && len(c.Request.Extensions) > 0 {
+		a.Extensions, s.Deflate = deflate.Negotiate(string(c.Request.Extensions))
+	}
+	s.Answer = a.Append(make([]byte, 0, 256))
+	return o.shard.loop.Adopt(s, o.hello)
+}
+
 // Room is how many more clients there are descriptors for.
-func (srv *Server) Room() int { return int(srv.maxConns - srv.connections()) }
+func (srv *Server) Room() int {
+	return int(srv.maxConns - srv.connections() - srv.handshakes.count.Load())
+}
 
 // serveWebSocket is the general path: handshakes that came in pieces, on a
 // connection that was used before, or with anything in them that is unusual.
@@ -145,17 +171,20 @@ func (srv *Server) serveWebSocket(w http.ResponseWriter, r *http.Request) {
 		problem(w, no.status, no.detail)
 		return
 	}
-	if !srv.handOver(w, r, h) {
+	if !srv.handOver(w, r, offer{hello: h, deflate: h.deflates(), shard: srv.leastLoaded()}) {
 		h.release()
 	}
 }
+
+// deflates reports whether the client may compress, and gets compressed messages.
+func (h *hello) deflates() bool { return h.channel != nil && h.channel.Compression != nil }
 
 func checkRooms(rooms []string) error {
 	if len(rooms) > wire.MaxRooms {
 		return errors.New("a session is in at most 100 rooms")
 	}
 	for _, room := range rooms {
-		if err := plain.CheckRoom(room); err != nil {
+		if err := wire.CheckRoom(room); err != nil {
 			return err
 		}
 	}
@@ -173,8 +202,7 @@ func (srv *Server) admit(snap *snapshot, name, token string) *hello {
 	if err != nil {
 		return &hello{refusal: refusal{wire.CloseUnauthorized, wire.CloseUnauthorized.Reason()}}
 	}
-	if ch.counters.connections.Add(1) > ch.Limits.Connections {
-		ch.counters.connections.Add(-1)
+	if !ch.counters.take(ch.Limits.Connections) {
 		return &hello{refusal: refusal{wire.CloseTryLater, wire.CloseTryLater.Reason()}}
 	}
 	return &hello{channel: ch, client: client}
@@ -215,8 +243,18 @@ func token(authorization string, protocols []string, query url.Values) string {
 
 // handOver completes the handshake and gives the socket to a loop. It reports
 // whether a loop has taken it.
-func (srv *Server) handOver(w http.ResponseWriter, r *http.Request, h *hello) bool {
-	up := ws.HTTPUpgrader{Timeout: handshakeTimeout, Protocol: func(p string) bool { return p == plain.Subprotocol }}
+func (srv *Server) handOver(w http.ResponseWriter, r *http.Request, o offer) bool {
+	s := loop.Socket{Kind: o.kind}
+	up := ws.HTTPUpgrader{Timeout: handshakeTimeout, Header: http.Header{}}
+	if o.kind == loop.WebSocket {
+		up.Protocol = func(p string) bool { return p == plain.Subprotocol }
+	}
+	if o.deflate {
+		var answer string
+		if answer, s.Deflate = deflate.Negotiate(strings.Join(r.Header.Values("Sec-Websocket-Extensions"), ",")); s.Deflate {
+			up.Header.Set("Sec-WebSocket-Extensions", answer)
+		}
+	}
 	conn, rw, _, err := up.Upgrade(r, w)
 	if err != nil {
 		// It has answered the request, where it could.
@@ -225,17 +263,15 @@ func (srv *Server) handOver(w http.ResponseWriter, r *http.Request, h *hello) bo
 		}
 		return false
 	}
-	early, err := unread(rw.Reader, conn)
-	if err != nil {
+	if s.Early, err = unread(rw.Reader, conn); err != nil {
 		_ = conn.Close()
 		return false
 	}
-	fd, err := loop.Detach(conn)
-	if err != nil {
+	if s.FD, err = loop.Detach(conn); err != nil {
 		srv.log.Error("taking over a client's socket", "error", err)
 		return false
 	}
-	return srv.leastLoaded().loop.Adopt(loop.Socket{FD: fd, Early: early}, h)
+	return o.shard.loop.Adopt(s, o.hello)
 }
 
 // unread returns what the client sent behind its request and somebody has read

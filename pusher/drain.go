@@ -10,9 +10,10 @@ import (
 	"slices"
 	"time"
 
-	"github.com/klaxon-dev/klaxon/pusher/loop"
+	"github.com/klaxon-dev/klaxon/pusher/hub"
 	"github.com/klaxon-dev/klaxon/pusher/wire"
 	"github.com/klaxon-dev/klaxon/pusher/wire/plain"
+	"github.com/klaxon-dev/klaxon/pusher/wire/sse"
 )
 
 const (
@@ -88,8 +89,15 @@ func (sh *shard) closeSome(steps int, spread time.Duration) {
 	part := (len(open) + steps - 1) / steps
 	for _, s := range slices.Clone(open[:part]) {
 		after := time.Second + rand.N(spread) //nolint:gosec // jitter, no secret
-		sh.send(loop.Slot(s), plain.EncodeGoodbye(after))
-		sh.loop.Close(loop.Slot(s), wire.CloseRestart, wire.CloseRestart.Reason())
+		switch ses := sh.sessions.At(s); {
+		case ses.channel == nil: // its connection has gone with another session
+			continue
+		case ses.form == hub.EventStream:
+			sh.send(ses.conn, sse.EncodeRetry(after))
+		case !ses.overSocketIO(): // whose clients know themselves when to come back
+			sh.send(ses.conn, plain.EncodeGoodbye(after))
+		}
+		sh.loop.Close(sh.sessions.At(s).conn, wire.CloseRestart, wire.CloseRestart.Reason())
 	}
 }
 

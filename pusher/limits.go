@@ -4,10 +4,13 @@
 package pusher
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -26,14 +29,20 @@ const (
 )
 
 // handshakes is a listener that waits while too many of its connections are
-// neither closed nor taken over by a loop. Install its done as ConnState.
+// neither closed, nor taken over by a loop, nor a client's that polls. Install its
+// done as ConnState and keepConn as ConnContext.
 type handshakes struct {
 	net.Listener
 	places chan struct{}
+	room   func() bool // for another client
+
+	mu     sync.Mutex
+	guests map[net.Conn]struct{} // whose place others have now
+	count  atomic.Int64          // of guests
 }
 
-func limitHandshakes(ln net.Listener) *handshakes {
-	return &handshakes{Listener: ln, places: make(chan struct{}, maxHandshakes)}
+func limitHandshakes(ln net.Listener, room func() bool) *handshakes {
+	return &handshakes{Listener: ln, places: make(chan struct{}, maxHandshakes), room: room, guests: map[net.Conn]struct{}{}}
 }
 
 // Accept waits for a place, then for a connection.
@@ -47,10 +56,43 @@ func (h *handshakes) Accept() (net.Conn, error) {
 }
 
 // done gives a connection's place back when net/http lets go of it.
-func (h *handshakes) done(_ net.Conn, s http.ConnState) {
-	if s == http.StateHijacked || s == http.StateClosed {
-		<-h.places
+func (h *handshakes) done(c net.Conn, s http.ConnState) {
+	if s != http.StateHijacked && s != http.StateClosed {
+		return
 	}
+	h.mu.Lock()
+	_, guest := h.guests[c]
+	delete(h.guests, c)
+	h.mu.Unlock()
+	if guest {
+		h.count.Add(-1)
+		return
+	}
+	<-h.places
+}
+
+// entertain gives the place of a request's connection back: it belongs to a client
+// that polls, which counts as a connected client. Where there is no room for more
+// of those it keeps its place.
+func (h *handshakes) entertain(r *http.Request) {
+	c, ok := r.Context().Value(connKey{}).(net.Conn)
+	if !ok || !h.room() {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if _, already := h.guests[c]; already {
+		return
+	}
+	h.guests[c] = struct{}{}
+	h.count.Add(1)
+	<-h.places
+}
+
+type connKey struct{}
+
+func keepConn(ctx context.Context, c net.Conn) context.Context {
+	return context.WithValue(ctx, connKey{}, c)
 }
 
 // connectionLimit is how many client connections the process has descriptors for.

@@ -38,15 +38,17 @@ type Config struct {
 // Server is one push server.
 type Server struct {
 	// Static.
-	log       *slog.Logger
-	config    Config
-	shards    []*shard
-	broker    *broker.Memory
-	maxConns  int64
-	stuck     time.Duration // how long a loop may take over a turn
-	listeners listeners
-	running   sync.WaitGroup
-	metrics   *metrics
+	log        *slog.Logger
+	config     Config
+	shards     []*shard
+	broker     *broker.Memory
+	maxConns   int64
+	stuck      time.Duration // how long a loop may take over a turn
+	listeners  listeners
+	running    sync.WaitGroup
+	metrics    *metrics
+	sids       *sids
+	handshakes *handshakes
 
 	// Shared.
 	current       atomic.Pointer[snapshot]
@@ -68,7 +70,7 @@ type listeners struct {
 
 // New builds a Server that serves s and listens. Nothing is accepted before Start.
 func New(config Config, s *settings.Settings) (*Server, error) {
-	srv := &Server{log: config.Log, config: config, failed: make(chan error, 4), drained: make(chan struct{}), stuck: defaultStuck}
+	srv := &Server{log: config.Log, config: config, failed: make(chan error, 4), drained: make(chan struct{}), stuck: defaultStuck, sids: newSIDs()}
 	if srv.log == nil {
 		srv.log = slog.Default()
 	}
@@ -101,14 +103,17 @@ func New(config Config, s *settings.Settings) (*Server, error) {
 	return srv, nil
 }
 
+// maxLoops is how many can be told apart in a session id.
+const maxLoops = 256
+
 func (srv *Server) newShards(s *settings.Settings) error {
 	n := srv.config.Loops
 	if n <= 0 {
 		n = runtime.GOMAXPROCS(0)
 	}
-	for range n {
-		sh := &shard{server: srv, table: hub.NewTable()}
-		l, err := loop.New(sh, loopConfig(s))
+	for i := range min(n, maxLoops) {
+		sh := &shard{server: srv, table: hub.NewTable(), number: uint8(i), start: time.Now()} //nolint:gosec // maxLoops
+		l, err := loop.New(sh, loopConfig(s, plain.MaxMessage))
 		if err != nil {
 			return err
 		}
@@ -118,11 +123,12 @@ func (srv *Server) newShards(s *settings.Settings) error {
 	return nil
 }
 
-func loopConfig(s *settings.Settings) loop.Config {
+func loopConfig(s *settings.Settings, maxPayload int) loop.Config {
 	return loop.Config{
 		HeartbeatInterval: s.Pusher.Heartbeat.Interval.Std(),
 		HeartbeatTimeout:  s.Pusher.Heartbeat.Timeout.Std(),
 		MaxMessage:        plain.MaxMessage,
+		MaxPacket:         maxPayload,
 	}
 }
 
@@ -156,8 +162,8 @@ func (srv *Server) listen() error {
 		l.close()
 		return fmt.Errorf("pusher: admin listener: %w", err)
 	}
-	limited := limitHandshakes(l.clients.Rest())
-	l.rest, l.clientsHTTP.ConnState = limited, limited.done
+	srv.handshakes = limitHandshakes(l.clients.Rest(), func() bool { return srv.Room() > 0 })
+	l.rest, l.clientsHTTP.ConnState, l.clientsHTTP.ConnContext = srv.handshakes, srv.handshakes.done, keepConn
 	return nil
 }
 

@@ -12,9 +12,7 @@ import (
 	"time"
 
 	"github.com/klaxon-dev/klaxon/pusher/events"
-	"github.com/klaxon-dev/klaxon/pusher/loop"
 	"github.com/klaxon-dev/klaxon/pusher/wire"
-	"github.com/klaxon-dev/klaxon/pusher/wire/plain"
 )
 
 // publishing joins the events listener to the broker, the sessions and the
@@ -57,9 +55,9 @@ func (d directory) List(name string) []wire.Session {
 	d.srv.onLoops(func(sh *shard) {
 		part := make([]wire.Session, 0, len(sh.table.Members(name)))
 		for _, s := range sh.table.Members(name) {
-			ses := sh.at(loop.Slot(s))
+			ses := sh.sessions.At(s)
 			part = append(part, wire.Session{
-				ID: sh.table.ID(s).String(), User: ses.client.User(), Rooms: sh.table.Rooms(s), Protocol: plain.Subprotocol,
+				ID: sh.table.ID(s).String(), User: ses.client.User(), Rooms: sh.table.Rooms(s), Protocol: ses.protocol(),
 				Remote: ses.remote.String(), ConnectedAt: time.Unix(int64(ses.connected), 0),
 			})
 		}
@@ -77,7 +75,7 @@ func (d directory) Disconnect(name, id string) bool {
 	found := false
 	d.srv.onLoops(func(sh *shard) {
 		if s, ok := sh.table.Find(name, id); ok {
-			sh.loop.Close(loop.Slot(s), wire.CloseByPublisher, wire.CloseByPublisher.Reason())
+			sh.end(s, wire.CloseByPublisher, wire.CloseByPublisher.Reason())
 			mu.Lock()
 			defer mu.Unlock()
 			found = true

@@ -14,6 +14,7 @@ import (
 	"github.com/klaxon-dev/klaxon/pusher/events"
 	"github.com/klaxon-dev/klaxon/pusher/settings"
 	"github.com/klaxon-dev/klaxon/pusher/wire"
+	"github.com/klaxon-dev/klaxon/pusher/wire/plain"
 )
 
 // snapshot is everything that follows from one settings document. It is not
@@ -23,6 +24,11 @@ type snapshot struct {
 	verifier *auth.Verifier
 	channels map[string]*channel
 	rules    *events.Rules
+
+	// What is settled before a Socket.IO client names a channel follows from all.
+	namespaces map[string]*channel
+	maxPayload int // bytes of a client's packet
+	deflate    bool
 }
 
 // channel is a Channel as the clients listener needs it. The counters live as
@@ -33,9 +39,22 @@ type channel struct {
 }
 
 type channelCounters struct {
+	number      uint32 // tells Channels apart
 	connections atomic.Int64
 	published   atomic.Uint64
 }
+
+// take counts one more connection, if it is within the limit.
+func (c *channelCounters) take(limit int64) bool {
+	if c.connections.Add(1) <= limit {
+		return true
+	}
+	c.connections.Add(-1)
+	return false
+}
+
+// channelNumbers is the last number that was given out.
+var channelNumbers atomic.Uint32
 
 func emptySnapshot() *snapshot {
 	return &snapshot{settings: &settings.Settings{}, verifier: &auth.Verifier{}}
@@ -50,13 +69,24 @@ func build(prev *snapshot, s *settings.Settings) (*snapshot, error) {
 	if err != nil {
 		return nil, fmt.Errorf("settings: %w", err)
 	}
-	next := &snapshot{settings: s, verifier: v, channels: make(map[string]*channel, len(s.Channels))}
+	next := &snapshot{
+		settings: s, verifier: v, maxPayload: plain.MaxMessage,
+		channels:   make(map[string]*channel, len(s.Channels)),
+		namespaces: make(map[string]*channel, len(s.Channels)),
+	}
 	for _, c := range s.Channels {
-		counters := &channelCounters{}
+		ch := &channel{Channel: c}
 		if old := prev.channels[c.Name]; old != nil {
-			counters = old.counters
+			ch.counters = old.counters
+		} else {
+			ch.counters = &channelCounters{number: channelNumbers.Add(1)}
 		}
-		next.channels[c.Name] = &channel{Channel: c, counters: counters}
+		next.channels[c.Name] = ch
+		if c.SocketIO.Namespace != "" {
+			next.namespaces[c.SocketIO.Namespace] = ch
+		}
+		next.maxPayload = max(next.maxPayload, int(c.Limits.EventBytes))
+		next.deflate = next.deflate || c.Compression != nil
 	}
 	next.rules = &events.Rules{Authorizer: v, Limits: next.limits, Open: s.Pusher.OpenPublishing}
 	return next, nil
@@ -158,6 +188,16 @@ func (srv *Server) onLoops(fn func(sh *shard)) {
 		}
 	}
 	done.Wait()
+}
+
+// do runs fn on the loop and waits. It reports false when the loop has ended.
+func (sh *shard) do(fn func()) bool {
+	ran, done := false, make(chan struct{})
+	if !sh.loop.Post(&call{fn: func() { fn(); ran = true }, done: func() { close(done) }}) {
+		return false
+	}
+	<-done
+	return ran
 }
 
 // call is work that somebody waits for.

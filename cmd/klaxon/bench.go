@@ -130,7 +130,7 @@ func newBenchFlags() *benchFlags {
 		fmt.Fprint(s.Output(), benchUsage)
 		s.PrintDefaults()
 	}
-	s.StringVar(&f.clients.URL, "url", "", "what clients connect to, ws://HOST/ws/CHANNEL (required)")
+	s.StringVar(&f.clients.URL, "url", "", "what clients connect to: ws://HOST/ws/CHANNEL, or, by --protocol, http://HOST/NAMESPACE or http://HOST/sse/CHANNEL (required)")
 	s.StringVar(&f.publisher.URL, "publish-url", "", "where events are published, http://HOST/v1/channels/CHANNEL/events; without it, clients only connect and wait")
 	s.IntVar(&f.clients.Connections, "connections", 100, "connections")
 	s.IntVar(&f.clients.Channels, "channels", 1, "channels, used in turn: put {ch} (0, 1, ...) into the URLs")
@@ -149,7 +149,7 @@ func newBenchFlags() *benchFlags {
 
 func (f *benchFlags) newConnectFlags() {
 	s := f.set
-	s.StringVar(&f.protocol, "protocol", "ws", "what clients speak: ws, klaxon's plain WebSocket protocol")
+	s.StringVar(&f.protocol, "protocol", "ws", "what clients speak: ws (klaxon's plain WebSocket protocol), socketio (by WebSocket) or sse")
 	f.token.register(s, "")
 	s.Lookup("token-file").Usage = "file with the clients' tokens, one on each line, used in turn"
 	s.Var(&f.headers, "header", "further header of clients, 'Name: value'; may be repeated")
@@ -218,7 +218,7 @@ func (f *benchFlags) check() error {
 func (f *benchFlags) connecting() error {
 	p, ok := load.Protocols[f.protocol]
 	if !ok {
-		return fmt.Errorf("there is no protocol %q here: this version measures ws only", f.protocol)
+		return fmt.Errorf("there is no protocol %q: use ws, socketio or sse", f.protocol)
 	}
 	f.set.Visit(func(g *flag.Flag) {
 		switch g.Name {

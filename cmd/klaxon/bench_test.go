@@ -162,8 +162,7 @@ func TestBenchFails(t *testing.T) {
 	for _, tc := range []struct{ flags, want string }{
 		{"", "usage: klaxon bench --url"},
 		{"--url ws://h/ws/c x", "usage: klaxon bench --url"},
-		{urls + "--protocol socketio", `there is no protocol "socketio" here: this version measures ws only`},
-		{urls + "--protocol sse", `there is no protocol "sse" here: this version measures ws only`},
+		{urls + "--protocol mqtt", `there is no protocol "mqtt": use ws, socketio or sse`},
 		{urls + "--channels 2", "--url must say where the channel's number goes: {ch}"},
 		{"--url ws://h/ws/{ch} --publish-url http://h/c --channels 2", "--publish-url must say where the channel's number goes: {ch}"},
 		{urls + "--phases rate:5", `"rate:5" is no phase: write idle:TIME`},
@@ -207,7 +206,7 @@ func TestBenchFlags(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := fmt.Sprintf("%+v", plan.Load); got != "{URL:ws://h/ws/c?token=secret&x=1&room=r{room} Headers:[X-Key: secret] Tokens:[one two]"+
-		` Protocol:{Subprotocol:klaxon.v1.json First:[join {ch}] Ready: Ping:2 Pong:3 Gap:{"type":"gap","dropped":}`+
+		` Protocol:{Stream:false Subprotocol:klaxon.v1.json First:[join {ch}] Ready: Ping:2 Pong:3 Gap:{"type":"gap","dropped": Namespace:false}`+
 		" Connections:100 Channels:2 Rooms:5 Processes:0 Rate:0 Parallel:256 Timeout:30s}" {
 		t.Errorf("clients: %s", got)
 	}

@@ -28,11 +28,12 @@ func printHowTo(w io.Writer, srv *pusher.Server, s *settings.Settings, set *mani
 	p("status and metrics: http://%s/status http://%s/metrics", srv.AdminAddr(), srv.AdminAddr())
 	for i := range s.Channels {
 		c := &s.Channels[i]
-		url := fmt.Sprintf("ws://%s/ws/%s", clients, c.Name)
+		url, query, credentials := fmt.Sprintf("ws://%s/ws/%s", clients, c.Name), "", ""
 		p("\nChannel %s", c.Name)
 		switch token := tokenFor(c); {
 		case token != "":
-			url += "?token=" + token
+			query, credentials = "?token="+token, fmt.Sprintf(", {auth: {token: '%s'}}", token)
+			url += query
 			p("  (the token is good for an hour: user you, every room)")
 		case !c.Clients.Anonymous:
 			p("  (no client may connect: set clients.anonymous or clients.jwt)")
@@ -40,6 +41,10 @@ func printHowTo(w io.Writer, srv *pusher.Server, s *settings.Settings, set *mani
 		p("  listen in a terminal:  %s subscribe '%s'", os.Args[0], url)
 		p("  listen in a browser:   open http://%s/, and in its console paste", clients)
 		p("                         new WebSocket('%s').onmessage = m => console.log(m.data)", url)
+		p("                         or     new EventSource('http://%s/sse/%s%s').onmessage = m => console.log(m.data)", clients, c.Name, query)
+		if c.SocketIO.Namespace != "" {
+			p("  listen with Socket.IO: io('http://%s%s'%s).on('hello', console.log)", clients, c.SocketIO.Namespace, credentials)
+		}
 		auth := ""
 		if !s.Pusher.OpenPublishing {
 			auth = " -H \"Authorization: Bearer $TOKEN\""

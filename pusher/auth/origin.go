@@ -36,16 +36,64 @@ func (v *Verifier) Origin(channelName, originHeader, requestHost string) error {
 	if originHeader == "" {
 		return nil
 	}
-	o, ok := parseOrigin(originHeader)
-	for i := range ch.origins {
-		if ch.origins[i].any || ok && ch.origins[i].match(o) {
-			return nil
-		}
-	}
-	if len(ch.origins) == 0 && ok && o.servedBy(requestHost) {
+	if ch.origins.allow(originHeader, requestHost) {
 		return nil
 	}
 	return &Error{CodeOriginRefused, "pages of this origin may not connect to the channel: see its allowedOrigins"}
+}
+
+// SomeOrigin reports whether a page of the origin may connect to any channel at
+// all, for requests that have not named one yet.
+func (v *Verifier) SomeOrigin(originHeader, requestHost string) bool {
+	return originHeader == "" || v.origins.allow(originHeader, requestHost)
+}
+
+// origins are those whose pages may connect. A set, because a Pusher's Channels may
+// allow thousands together.
+type origins struct {
+	patterns map[originPattern]struct{}
+	own      bool // that of the request's host
+}
+
+func (s *origins) add(p originPattern) {
+	if s.patterns == nil {
+		s.patterns = map[originPattern]struct{}{}
+	}
+	s.patterns[p] = struct{}{}
+}
+
+// include adds what others allow.
+func (s *origins) include(others origins) {
+	s.own = s.own || others.own
+	for p := range others.patterns {
+		s.add(p)
+	}
+}
+
+func (s *origins) has(p originPattern) bool {
+	_, ok := s.patterns[p]
+	return ok
+}
+
+func (s *origins) allow(header, requestHost string) bool {
+	if s.has(originPattern{any: true}) {
+		return true
+	}
+	o, ok := parseOrigin(header)
+	if !ok {
+		return false
+	}
+	if s.own && o.servedBy(requestHost) || s.has(originPattern{origin: o}) {
+		return true
+	}
+	// "*.example.com" is kept as ".example.com" and matches what ends with it.
+	for i := 1; i < len(o.host); i++ {
+		parent := origin{o.scheme, o.host[i:], o.port}
+		if o.host[i] == '.' && s.has(originPattern{origin: parent, suffix: true}) {
+			return true
+		}
+	}
+	return false
 }
 
 func parseOriginPattern(s string) (originPattern, error) {
@@ -62,16 +110,6 @@ func parseOriginPattern(s string) (originPattern, error) {
 		o.host = "." + o.host
 	}
 	return originPattern{origin: o, suffix: suffix}, nil
-}
-
-func (p *originPattern) match(o origin) bool {
-	if p.scheme != o.scheme || p.port != o.port {
-		return false
-	}
-	if !p.suffix {
-		return p.host == o.host
-	}
-	return len(o.host) > len(p.host) && strings.HasSuffix(o.host, p.host)
 }
 
 // parseOrigin reads scheme://host[:port] with the scheme http or https, in any

@@ -32,6 +32,7 @@ type Verifier struct {
 	audience  string
 	accounts  *accountIssuer // nil: ServiceAccount tokens are refused
 	channels  map[string]*channel
+	origins   origins // of all channels
 
 	unknown       unknownKeys
 	clients       cache[Client]
@@ -41,7 +42,7 @@ type Verifier struct {
 // channel is what one Channel's settings come to.
 type channel struct {
 	anonymous  bool
-	origins    []originPattern // empty: the request's own host
+	origins    origins
 	issuers    []settings.JWTIssuer
 	publishers publishers
 }
@@ -72,6 +73,7 @@ func New(s *settings.Settings, clock func() time.Time) (*Verifier, error) {
 			continue
 		}
 		v.channels[s.Channels[i].Name] = c
+		v.origins.include(c.origins)
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
@@ -82,13 +84,14 @@ func New(s *settings.Settings, clock func() time.Time) (*Verifier, error) {
 func newChannel(s *settings.Channel) (*channel, error) {
 	path := fmt.Sprintf("channels[%s]", s.Name)
 	c := &channel{anonymous: s.Clients.Anonymous, issuers: s.Clients.JWT}
+	c.origins.own = len(s.Clients.AllowedOrigins) == 0
 	var errs []error
 	for i, o := range s.Clients.AllowedOrigins {
 		p, err := parseOriginPattern(o)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s.clients.allowedOrigins[%d]: %w", path, i, err))
 		}
-		c.origins = append(c.origins, p)
+		c.origins.add(p)
 	}
 	for i, j := range s.Clients.JWT {
 		at := fmt.Sprintf("%s.clients.jwt[%d]", path, i)

@@ -4,22 +4,51 @@
 package hub
 
 import (
+	"sync"
 	"time"
 
 	"github.com/klaxon-dev/klaxon/pusher/wire"
-	"github.com/klaxon-dev/klaxon/pusher/wire/plain"
 )
 
-// Delivery is one event on its way to the loops, encoded once. It is shared by
-// all of them and not changed.
+// Form is one of the ways in which clients get an event.
+type Form uint8
+
+// The forms. Those that end in Deflate are for connections that take compressed
+// messages.
+const (
+	Plain Form = iota
+	PlainDeflate
+	SocketIO
+	SocketIODeflate
+	EventStream
+
+	// Forms is how many there are.
+	Forms = iota
+)
+
+// Delivery is one event on its way to the loops. It is shared by all of them and,
+// but for the forms that are added, not changed.
 type Delivery struct {
 	Channel  string
 	Position wire.Position
 	Event    *wire.Event
-	// Plain is the event's frame for plain WebSocket clients.
-	Plain []byte
 	// Published is when the broker handed the event over.
 	Published time.Time
+
+	forms [Forms]encoded
+}
+
+// encoded is the event in one form, made when the first client needs it.
+type encoded struct {
+	once  sync.Once
+	bytes []byte
+}
+
+// In returns the event in a form. Of all who ask, one encodes.
+func (d *Delivery) In(f Form, encode func() []byte) []byte {
+	e := &d.forms[f]
+	e.once.Do(func() { e.bytes = encode() })
+	return e.bytes
 }
 
 // Loop takes deliveries for its members, in order. Deliver may wait while the
@@ -36,12 +65,10 @@ type Hub struct {
 // New returns a Hub over loops.
 func New(loops ...Loop) *Hub { return &Hub{loops: loops} }
 
-// Deliver encodes an event and gives it to every loop. For one channel it must
-// be called in the order of positions, one call after the other.
+// Deliver gives an event to every loop. For one channel it must be called in the
+// order of positions, one call after the other.
 func (h *Hub) Deliver(channel string, pos wire.Position, ev *wire.Event) {
-	d := &Delivery{
-		Channel: channel, Position: pos, Event: ev, Plain: plain.EncodeEvent(ev, pos), Published: time.Now(),
-	}
+	d := &Delivery{Channel: channel, Position: pos, Event: ev, Published: time.Now()}
 	for _, l := range h.loops {
 		l.Deliver(d)
 	}

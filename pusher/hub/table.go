@@ -16,7 +16,7 @@ import (
 	"github.com/klaxon-dev/klaxon/pusher/wire"
 )
 
-// Slot names a session on its loop.
+// Slot is the number of a session on its loop.
 type Slot = uint32
 
 const noSlot = ^Slot(0)

@@ -42,10 +42,31 @@ func Detach(nc net.Conn) (fd int, err error) {
 	return fd, nil
 }
 
-// Socket is a connected, non-blocking socket whose WebSocket handshake is done,
-// but perhaps for its answer.
+// Kind is what a connection speaks, as far as its loop must know.
+type Kind uint8
+
+const (
+	// WebSocket is frames in both directions (RFC 6455). The loop pings silent peers.
+	WebSocket Kind = iota
+	// Packets is the same, but heartbeats are the Handler's affair.
+	Packets
+	// EventStream is bytes as they are and ends with the connection. What the
+	// peer sends means nothing, and there is no closing handshake.
+	EventStream
+)
+
+// NoSocket is the descriptor of a detached connection.
+const NoSocket = -1
+
+// Socket is a connected, non-blocking socket whose handshake is done, but perhaps
+// for its answer.
 type Socket struct {
-	FD int
+	// FD is the descriptor, or NoSocket: such a connection is a queue that the
+	// Handler empties by Take, until a socket is moved to it.
+	FD   int
+	Kind Kind
+	// Deflate is whether permessage-deflate (RFC 7692) was negotiated.
+	Deflate bool
 	// Answer is to be written before everything else.
 	Answer []byte
 	// Early is what the client has sent behind its handshake.
@@ -84,7 +105,9 @@ func (a *adoption) Size() int { return len(a.socket.Early) }
 
 // Drop is called instead of Run when the loop ends.
 func (a *adoption) Drop() {
-	closeFD(a.socket.FD)
+	if a.socket.FD != NoSocket {
+		closeFD(a.socket.FD)
+	}
 	a.l.stats.connections.Add(-1)
 }
 
@@ -95,13 +118,17 @@ func (a *adoption) Run() {
 	l.stats.opened.Add(1)
 	s, c := l.newSlot()
 	c.fd, c.state, c.lastRead = int32(a.socket.FD), open, l.wheel.now //nolint:gosec // descriptors are small
+	c.kind, c.deflate = a.socket.Kind, a.socket.Deflate
 	c.limit = 64 << 10
 	if len(a.socket.Answer) > 0 {
 		l.enqueue(s, c, &Frame{Bytes: a.socket.Answer})
 	}
 	l.reschedule(s, c)
 	// Before Open, which may fill the socket: what is left then waits for an event.
-	err := l.tryWatch(s, c, unix.EPOLL_CTL_ADD, unix.EPOLLIN)
+	var err error
+	if c.fd != NoSocket {
+		err = l.tryWatch(s, c, unix.EPOLL_CTL_ADD, unix.EPOLLIN)
+	}
 	c.blocked = err != nil // nothing is written
 	l.handler.Open(s, a.hello)
 	switch {

@@ -35,9 +35,12 @@ const (
 
 // conn is one connection. All of it is owned by the loop.
 type conn struct {
-	fd    int32
+	fd    int32  // NoSocket: detached
 	gen   uint32 // tells events of this connection from those of the slot's last
 	state state
+	kind  Kind
+	// deflate: permessage-deflate was negotiated.
+	deflate bool
 	// dropOldest: what to do when the buffer is full. Otherwise disconnect.
 	dropOldest bool
 	// dirty: on the loop's list of connections with something to write.
@@ -93,8 +96,19 @@ func (l *Loop) Close(s Slot, code wire.CloseCode, reason string) {
 }
 
 func (l *Loop) closeWith(s Slot, c *conn, code wire.CloseCode, reason string) {
-	l.enqueue(s, c, &Frame{Bytes: frames.EncodeClose(code, reason)})
 	c.state = closing
+	switch {
+	case c.fd == NoSocket:
+		// The handler may Take what is left.
+		l.stats.closed(code)
+		l.handler.Closed(s)
+		l.drop(s, c)
+		return
+	case c.kind == EventStream:
+		l.soil(s, c) // so that the end of its queue is noticed, also when it is empty
+	default:
+		l.enqueue(s, c, &Frame{Bytes: frames.EncodeClose(code, reason)})
+	}
 	// By the clock: the wheel may have a stall to catch up with.
 	c.deadline = l.clock() + ticks(closeTimeout)
 	l.schedule(s, c, c.deadline)
@@ -121,8 +135,10 @@ func (l *Loop) drop(s Slot, c *conn) {
 	l.unschedule(c)
 	l.clear(c)
 	c.in = nil
-	l.discard(int(c.fd))
-	closeFD(int(c.fd))
+	if c.fd != NoSocket {
+		l.discard(int(c.fd))
+		closeFD(int(c.fd))
+	}
 	l.goneSlots = append(l.goneSlots, s)
 	l.stats.connections.Add(-1)
 	if was == open {
@@ -153,6 +169,15 @@ func (l *Loop) expire(s Slot, c *conn) {
 			return
 		}
 	}
+	if c.kind == WebSocket && !l.heartbeat(s, c, now) {
+		return
+	}
+	l.reschedule(s, c)
+}
+
+// heartbeat pings a silent peer and closes a dead one. It reports whether the
+// connection is still open.
+func (l *Loop) heartbeat(s Slot, c *conn, now tick) bool {
 	if c.pinged && now >= c.pingedAt+ticks(l.heartbeatTimeout()) {
 		// The answer may be there, unread because the loop was busy.
 		l.readable(s, c)
@@ -165,7 +190,7 @@ func (l *Loop) expire(s Slot, c *conn) {
 			l.closeWith(s, c, wire.CloseHeartbeat, wire.CloseHeartbeat.Reason())
 		}
 		if c.state != open {
-			return
+			return false
 		}
 	}
 	if !c.pinged && now >= c.lastRead+ticks(l.heartbeatInterval()) {
@@ -174,7 +199,15 @@ func (l *Loop) expire(s Slot, c *conn) {
 		c.pinged, c.pingedAt = true, l.clock()
 		l.enqueue(s, c, pingFrame)
 	}
-	l.reschedule(s, c)
+	return true
+}
+
+// Read takes what the peer may have sent while the loop was busy, before it is
+// taken for dead. The connection may be closed then.
+func (l *Loop) Read(s Slot) {
+	if c := l.at(s); c.state == open && c.fd != NoSocket {
+		l.readable(s, c)
+	}
 }
 
 // clock is the tick that the wheel should be at.
@@ -185,9 +218,13 @@ func (l *Loop) reschedule(s Slot, c *conn) {
 	if c.state != open {
 		return
 	}
-	due := c.lastRead + ticks(l.heartbeatInterval())
-	if c.pinged {
+	due := never
+	switch {
+	case c.kind != WebSocket:
+	case c.pinged:
 		due = c.pingedAt + ticks(l.heartbeatTimeout())
+	default:
+		due = c.lastRead + ticks(l.heartbeatInterval())
 	}
 	l.schedule(s, c, min(due, c.deadline))
 }

@@ -8,7 +8,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/klaxon-dev/klaxon/pusher/wire"
 	"github.com/klaxon-dev/klaxon/pusher/wire/frames"
 )
 
@@ -48,7 +47,7 @@ func (l *Loop) received(s Slot, c *conn, data []byte) {
 		c.pinged = false
 		l.reschedule(s, c)
 	}
-	if c.state == failed {
+	if c.state == failed || c.kind == EventStream {
 		return
 	}
 	if c.in != nil && len(c.in.partial) > 0 {
@@ -56,7 +55,7 @@ func (l *Loop) received(s Slot, c *conn, data []byte) {
 		data = c.in.partial
 	}
 	for len(data) > 0 {
-		f, used, err := frames.Parse(data, l.config.MaxMessage)
+		f, used, err := frames.Parse(data, frames.Rules{MaxMessage: l.maxMessage(c), Deflate: c.deflate})
 		if err != nil {
 			l.violated(s, c, err)
 			return
@@ -65,7 +64,11 @@ func (l *Loop) received(s Slot, c *conn, data []byte) {
 			break
 		}
 		data = data[used:]
-		if l.frame(s, c, f); c.state != open && c.state != closing {
+		l.moved = noSlot
+		if l.frame(s, c, f); l.moved != noSlot {
+			s, c = l.moved, l.at(l.moved)
+		}
+		if c.state != open && c.state != closing {
 			return
 		}
 	}
@@ -118,14 +121,20 @@ func (l *Loop) frame(s Slot, c *conn, f frames.Frame) {
 	if c.in != nil {
 		message = &c.in.message
 	}
-	op, msg, done, err := message.Push(f, l.config.MaxMessage)
+	m, done, err := message.Push(f, l.maxMessage(c))
+	if done && m.Compressed {
+		m.Payload, err = l.inflater.Inflate(m.Payload, l.maxMessage(c))
+	}
+	if done && err == nil {
+		err = m.Check()
+	}
 	switch {
 	case err != nil:
 		l.violated(s, c, err)
-	case done && op == frames.Binary:
-		l.Close(s, wire.CloseUnsupported, wire.CloseUnsupported.Reason())
+	case done && m.Op == frames.Binary:
+		l.handler.Binary(s, m.Payload)
 	case done:
-		l.handler.Text(s, msg)
+		l.handler.Text(s, m.Payload)
 	}
 }
 
@@ -137,6 +146,13 @@ func (l *Loop) pong(s Slot, c *conn, payload []byte) {
 		return
 	}
 	l.enqueue(s, c, &Frame{Bytes: frames.Encode(frames.Pong, payload)})
+}
+
+func (l *Loop) maxMessage(c *conn) int {
+	if c.kind == Packets {
+		return l.config.MaxPacket
+	}
+	return l.config.MaxMessage
 }
 
 // maxUnsentPong is how many unsent bytes a connection may have and still get a pong.
@@ -167,6 +183,12 @@ const maxIovecs = 64
 // flushConn writes what is queued until there is nothing left or the socket
 // takes no more.
 func (l *Loop) flushConn(s Slot, c *conn) {
+	if c.fd == NoSocket {
+		if c.queue.head != 0 {
+			l.handler.Waiting(s)
+		}
+		return
+	}
 	for c.queue.head != 0 {
 		want := 0
 		n, errno := 0, unix.Errno(0)
@@ -196,6 +218,9 @@ func (l *Loop) flushConn(s Slot, c *conn) {
 	if c.blocked {
 		c.blocked = false
 		l.watch(s, c, unix.EPOLL_CTL_MOD, unix.EPOLLIN)
+	}
+	if c.state == closing && c.kind == EventStream {
+		l.drop(s, c)
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/klaxon-dev/klaxon/pusher/epoll"
 	"github.com/klaxon-dev/klaxon/pusher/settings"
 	"github.com/klaxon-dev/klaxon/pusher/slab"
+	"github.com/klaxon-dev/klaxon/pusher/wire/deflate"
 	"github.com/klaxon-dev/klaxon/pusher/wire/frames"
 )
 
@@ -45,23 +46,30 @@ type Handler interface {
 	Open(s Slot, hello any)
 	// Text takes a whole text message; it is valid only during the call.
 	Text(s Slot, msg []byte)
+	// Binary takes a whole binary message; it is valid only during the call.
+	Binary(s Slot, msg []byte)
+	// Waiting says that a detached connection has frames: see Take.
+	Waiting(s Slot)
 	// Expired says that the deadline set by SetDeadline has come.
 	Expired(s Slot)
 	// Closed says that the connection is closing or gone.
 	Closed(s Slot)
-	// Gap encodes the marker that stands for n dropped events.
-	Gap(n uint32) []byte
+	// Gap encodes the marker that stands for n dropped events of a topic; nothing
+	// when the topic means nothing to the client any more.
+	Gap(s Slot, topic, n uint32) []byte
 }
 
 // Config says how a Loop treats its connections. It can be replaced while the
 // loop runs.
 type Config struct {
-	// HeartbeatInterval after which a silent peer is pinged.
+	// HeartbeatInterval after which a silent peer is pinged: of WebSocket only.
 	HeartbeatInterval time.Duration
 	// HeartbeatTimeout within which it must then send something.
 	HeartbeatTimeout time.Duration
-	// MaxMessage is the largest message a peer may send, in bytes.
+	// MaxMessage is the largest message that a WebSocket may send, in bytes.
 	MaxMessage int
+	// MaxPacket is the same for Packets.
+	MaxPacket int
 }
 
 // Loop is one event loop. Run it on a goroutine of its own.
@@ -100,6 +108,9 @@ type Loop struct {
 	lastEvent int
 	readBuf   []byte
 	whole     frames.Assembler // for messages of one frame; never keeps anything
+	inflater  deflate.Inflater
+	moved     Slot // where the connection that is being read has gone, see Move; or noSlot
+	gaps      []gap
 	iovecs    [maxIovecs]unix.Iovec
 	stopping  bool
 	delivered uint64 // since the stats were last told

@@ -6,6 +6,7 @@ package loop
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"strings"
@@ -25,6 +26,9 @@ type echo struct {
 	loop *Loop
 	// onOpen runs on the loop for each new connection.
 	onOpen func(s Slot, hello any)
+	// onText and onWaiting run on the loop; onText says that it has dealt with the message.
+	onText    func(s Slot, msg string) bool
+	onWaiting func(s Slot)
 
 	// Guarded by mu.
 	mu     sync.Mutex
@@ -46,6 +50,9 @@ func (h *echo) Open(s Slot, hello any) {
 }
 
 func (h *echo) Text(s Slot, msg []byte) {
+	if h.onText != nil && h.onText(s, string(msg)) {
+		return
+	}
 	h.loop.Send(s, &Frame{Bytes: frames.Encode(frames.Text, msg)})
 }
 
@@ -56,7 +63,20 @@ func (h *echo) Closed(s Slot) {
 	h.gone <- s
 }
 func (h *echo) Expired(s Slot) { h.late <- s; h.loop.Close(s, wire.CloseUnauthorized, "expired") }
-func (h *echo) Gap(n uint32) []byte {
+func (h *echo) Binary(s Slot, _ []byte) {
+	h.loop.Close(s, wire.CloseUnsupported, wire.CloseUnsupported.Reason())
+}
+
+func (h *echo) Waiting(s Slot) {
+	if h.onWaiting != nil {
+		h.onWaiting(s)
+	}
+}
+
+func (h *echo) Gap(_ Slot, topic, n uint32) []byte {
+	if topic != 0 {
+		return frames.Encode(frames.Text, fmt.Appendf(nil, "gap %d of %d", n, topic))
+	}
 	return frames.Encode(frames.Text, bytes.Repeat([]byte("g"), int(n)))
 }
 
@@ -82,6 +102,11 @@ func start(t *testing.T, config Config) *echo {
 // dial gives the loop one end of a TCP connection and returns the other.
 func dial(t *testing.T, h *echo, early []byte) (*net.TCPConn, Slot) {
 	t.Helper()
+	return dialAs(t, h, Socket{Early: early})
+}
+
+func dialAs(t *testing.T, h *echo, as Socket) (*net.TCPConn, Slot) {
+	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -96,11 +121,10 @@ func dial(t *testing.T, h *echo, early []byte) (*net.TCPConn, Slot) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	fd, err := Detach(server)
-	if err != nil {
+	if as.FD, err = Detach(server); err != nil {
 		t.Fatal(err)
 	}
-	if !h.loop.Adopt(Socket{FD: fd, Early: early}, nil) {
+	if !h.loop.Adopt(as, nil) {
 		t.Fatal("the loop did not take the connection")
 	}
 	if err := client.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {

@@ -13,6 +13,9 @@ type Frame struct {
 	Bytes []byte
 	// Event: counts as a delivery, and may be dropped when a client is slow.
 	Event bool
+	// Topic is what an Event belongs to. The marker for dropped ones counts those
+	// of one topic.
+	Topic uint32
 	// gap: stands for this many dropped events.
 	gap uint32
 }
@@ -49,7 +52,7 @@ func (l *Loop) Send(s Slot, f *Frame) {
 		if !c.blocked {
 			l.flushConn(s, c)
 		}
-		if c.blocked && c.state == open {
+		if (c.blocked || c.fd == NoSocket && c.queue.head != 0) && c.state == open {
 			l.tooSlow(s, c)
 		}
 	}
@@ -64,6 +67,11 @@ func (l *Loop) enqueue(s Slot, c *conn, f *Frame) {
 		return
 	}
 	l.push(c, f)
+	l.soil(s, c)
+}
+
+// soil has the connection flushed at the end of the turn, if it can be.
+func (l *Loop) soil(s Slot, c *conn) {
 	if !c.dirty && !c.blocked {
 		c.dirty = true
 		l.dirty = append(l.dirty, s)
@@ -112,7 +120,7 @@ func (l *Loop) makeRoom(s Slot, c *conn, n uint32) bool {
 		}
 	}
 	if c.dropOldest {
-		l.dropOldest(c, n)
+		l.dropOldest(s, c, n)
 		return true
 	}
 	l.stats.dropped.Add(1)
@@ -127,50 +135,66 @@ func (l *Loop) tooSlow(s Slot, c *conn) {
 }
 
 // dropOldest drops whole unsent events, oldest first, until n bytes fit, and
-// leaves one gap marker in their place. Control frames, answers and the frame
-// that is partly sent stay.
-func (l *Loop) dropOldest(c *conn, n uint32) {
-	var gap *Frame
+// leaves one gap marker for each topic in their place. Control frames, answers
+// and the frame that is partly sent stay.
+func (l *Loop) dropOldest(s Slot, c *conn, n uint32) {
+	l.gaps = l.gaps[:0]
 	q := &c.queue
 	before, i := uint32(0), q.head
 	if q.sent > 0 {
 		before, i = i, l.nodes[i].next
 	}
-	var dropped uint32
-	at := before // the marker goes behind this node
-	found := false
-	for i != 0 && (q.bytes+n > c.limit || dropped == 0) {
+	at := before // the markers go behind this node
+	for i != 0 && (q.bytes+n > c.limit || len(l.gaps) == 0) {
 		f, next := l.nodes[i].frame, l.nodes[i].next
 		if !f.Event && f.gap == 0 {
 			before, i = i, next
 			continue
 		}
-		if !found {
-			found, at = true, before
+		if len(l.gaps) == 0 {
+			at = before
 		}
-		if f.gap > 0 {
-			dropped += f.gap
-		} else {
-			dropped++
+		if f.gap == 0 {
 			l.stats.dropped.Add(1)
 		}
+		l.note(f.Topic, max(f.gap, 1))
 		l.unlink(c, before, i)
 		i = next
 	}
-	if dropped == 0 {
-		return
+	for _, g := range l.gaps {
+		if b := l.handler.Gap(s, g.topic, g.dropped); len(b) > 0 {
+			l.insert(c, at, &Frame{Bytes: b, Topic: g.topic, gap: g.dropped})
+		}
 	}
-	gap = &Frame{Bytes: l.handler.Gap(dropped), gap: dropped}
-	g := l.newNode(gap)
+}
+
+// gap is how many events of a topic are dropped.
+type gap struct{ topic, dropped uint32 }
+
+// note counts dropped events by topic: nearly always there is one.
+func (l *Loop) note(topic, n uint32) {
+	for i := range l.gaps {
+		if l.gaps[i].topic == topic {
+			l.gaps[i].dropped += n
+			return
+		}
+	}
+	l.gaps = append(l.gaps, gap{topic, n})
+}
+
+// insert queues a frame behind a node (0: as the first).
+func (l *Loop) insert(c *conn, at uint32, f *Frame) {
+	q := &c.queue
+	i := l.newNode(f)
 	if at == 0 {
-		l.nodes[g].next, q.head = q.head, g
+		l.nodes[i].next, q.head = q.head, i
 	} else {
-		l.nodes[g].next, l.nodes[at].next = l.nodes[at].next, g
+		l.nodes[i].next, l.nodes[at].next = l.nodes[at].next, i
 	}
-	if l.nodes[g].next == 0 {
-		q.tail = g
+	if l.nodes[i].next == 0 {
+		q.tail = i
 	}
-	q.bytes += uint32(len(gap.Bytes)) //nolint:gosec // a few dozen
+	q.bytes += uint32(len(f.Bytes)) //nolint:gosec // a few dozen
 }
 
 // unlink takes node i, which follows node before (0: is the head), out of the queue.

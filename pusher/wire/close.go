@@ -60,11 +60,16 @@ var CloseTable = []CloseInfo{
 }
 
 // Reason is the text that goes with a code that needs no other.
-func (c CloseCode) Reason() string {
+func (c CloseCode) Reason() string { return c.info().Reason }
+
+// Advice is what the client should do.
+func (c CloseCode) Advice() Advice { return c.info().Advice }
+
+func (c CloseCode) info() CloseInfo {
 	for _, i := range CloseTable {
 		if i.Code == c {
-			return i.Reason
+			return i
 		}
 	}
-	return ""
+	return CloseInfo{}
 }

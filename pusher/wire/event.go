@@ -6,9 +6,11 @@ package wire
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // Event is something that a publisher says to clients of one channel. Rooms,
@@ -41,6 +43,14 @@ const (
 	// MaxRooms is how many rooms one session may be in.
 	MaxRooms = 100
 )
+
+// CheckRoom says what is wrong with a room's name, if anything.
+func CheckRoom(room string) error {
+	if room == "" || len(room) > MaxRoomName || !utf8.ValidString(room) {
+		return fmt.Errorf("a room's name has 1 to %d bytes of UTF-8", MaxRoomName)
+	}
+	return nil
+}
 
 // Size is the number of bytes of the event's data.
 func (e *Event) Size() int { return len(e.Data) + len(e.Binary) }

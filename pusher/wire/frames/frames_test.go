@@ -29,7 +29,7 @@ func drive(stream []byte, chunk, limit int) string {
 		n := min(chunk, len(stream))
 		buf, stream = append(buf, stream[:n]...), stream[n:]
 		for {
-			f, used, err := Parse(buf, limit)
+			f, used, err := Parse(buf, Rules{MaxMessage: limit})
 			if err != nil {
 				out.WriteString("error " + err.Error() + "\n")
 				return out.String()
@@ -42,13 +42,16 @@ func drive(stream []byte, chunk, limit int) string {
 				out.WriteString(map[Op]string{Close: "close ", Ping: "ping ", Pong: "pong "}[f.Op] + string(f.Payload) + "\n")
 				continue
 			}
-			op, msg, done, err := a.Push(f, limit)
+			m, done, err := a.Push(f, limit)
+			if done && err == nil {
+				err = m.Check()
+			}
 			if err != nil {
 				out.WriteString("error " + err.Error() + "\n")
 				return out.String()
 			}
 			if done {
-				out.WriteString(map[Op]string{Text: "text ", Binary: "binary "}[op] + string(msg) + "\n")
+				out.WriteString(map[Op]string{Text: "text ", Binary: "binary "}[m.Op] + string(m.Payload) + "\n")
 			}
 		}
 	}
@@ -188,12 +191,12 @@ func BenchmarkParse(b *testing.B) {
 			b.SetBytes(int64(size))
 			for b.Loop() {
 				copy(read, sent)
-				f, n, err := Parse(read, 1<<16)
+				f, n, err := Parse(read, Rules{MaxMessage: 1 << 16})
 				if n != len(read) || err != nil {
 					b.Fatal(n, err)
 				}
-				if _, msg, done, err := a.Push(f, 1<<16); len(msg) != size || !done || err != nil {
-					b.Fatal(len(msg), done, err)
+				if m, done, err := a.Push(f, 1<<16); len(m.Payload) != size || !done || err != nil || m.Check() != nil {
+					b.Fatal(len(m.Payload), done, err)
 				}
 			}
 		})

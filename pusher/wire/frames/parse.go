@@ -34,9 +34,19 @@ const maxControl = 125
 
 // Frame is one frame. Payload is unmasked and lies in the buffer it was parsed from.
 type Frame struct {
-	Op      Op
-	Fin     bool
-	Payload []byte
+	Op  Op
+	Fin bool
+	// Compressed: the first frame of a compressed message (RFC 7692 section 6).
+	Compressed bool
+	Payload    []byte
+}
+
+// Rules are what was agreed with a client.
+type Rules struct {
+	// MaxMessage is the largest message that the client may send, in bytes.
+	MaxMessage int
+	// Deflate is whether messages may be compressed.
+	Deflate bool
 }
 
 // Error is a violation by the client, with the close code that answers it.
@@ -53,13 +63,16 @@ func protocolError(reason string) error {
 
 // Parse reads the first frame of buf, as sent by a client, and unmasks it in
 // place. It returns the number of bytes that the frame takes; 0 without an error
-// asks for more bytes. A payload over limit bytes is an error as soon as its
+// asks for more bytes. A payload that is too large is an error as soon as its
 // header is there.
-func Parse(buf []byte, limit int) (Frame, int, error) {
+func Parse(buf []byte, rules Rules) (Frame, int, error) {
 	if len(buf) < 2 {
 		return Frame{}, 0, nil
 	}
 	f := Frame{Op: Op(buf[0] & 0x0f), Fin: buf[0]&0x80 != 0}
+	if rules.Deflate && (f.Op == Text || f.Op == Binary) {
+		f.Compressed = buf[0]&rsv1 != 0
+	}
 	if err := checkHead(f, buf[0], buf[1]); err != nil {
 		return Frame{}, 0, err
 	}
@@ -67,10 +80,10 @@ func Parse(buf []byte, limit int) (Frame, int, error) {
 	if err != nil || head == 0 {
 		return Frame{}, 0, err
 	}
-	if size > uint64(limit) { //nolint:gosec // limit is never negative
-		return Frame{}, 0, &Error{Code: wire.CloseTooBig, Reason: fmt.Sprintf("message over %d bytes", limit)}
+	if size > uint64(rules.MaxMessage) { //nolint:gosec // it is never negative
+		return Frame{}, 0, TooBig(rules.MaxMessage)
 	}
-	end := head + 4 + int(size) //nolint:gosec // size is at most limit, an int
+	end := head + 4 + int(size) //nolint:gosec // size is at most MaxMessage, an int
 	if len(buf) < end {
 		return Frame{}, 0, nil
 	}
@@ -80,9 +93,19 @@ func Parse(buf []byte, limit int) (Frame, int, error) {
 	return f, end, nil
 }
 
+// The bits that extensions use (RFC 6455 section 5.2).
+const (
+	rsv1     = 0x40
+	reserved = 0x70
+)
+
 func checkHead(f Frame, b0, b1 byte) error {
+	unknown := b0 & reserved
+	if f.Compressed {
+		unknown &^= rsv1
+	}
 	switch {
-	case b0&0x70 != 0:
+	case unknown != 0:
 		return protocolError("reserved bits set without an extension")
 	case f.Op > Binary && f.Op < Close || f.Op > Pong:
 		return protocolError("unknown opcode")
@@ -119,8 +142,30 @@ func payloadSize(buf []byte) (head int, size uint64, err error) {
 
 // Assembler joins the fragments of one message. Its zero value is ready.
 type Assembler struct {
-	op  Op
-	buf []byte
+	op         Op
+	compressed bool
+	buf        []byte
+}
+
+// Message is a whole message as it was sent.
+type Message struct {
+	Op         Op
+	Compressed bool
+	Payload    []byte
+}
+
+// Check reports text that is not UTF-8. It is for messages that are not
+// compressed (any more).
+func (m Message) Check() error {
+	if m.Op == Text && !utf8.Valid(m.Payload) {
+		return &Error{Code: wire.CloseInvalidText, Reason: wire.CloseInvalidText.Reason()}
+	}
+	return nil
+}
+
+// TooBig is the error of a message over limit bytes.
+func TooBig(limit int) error {
+	return &Error{Code: wire.CloseTooBig, Reason: fmt.Sprintf("message over %d bytes", limit)}
 }
 
 // Idle reports whether no message is under way, so that the Assembler may go.
@@ -128,33 +173,27 @@ func (a *Assembler) Idle() bool { return a.op == 0 }
 
 // Push takes a data frame. When it ends a message, Push returns the message;
 // its bytes are valid until the next Push or the end of the frame's buffer.
-// Text is checked to be UTF-8. A message over limit bytes is an error.
-func (a *Assembler) Push(f Frame, limit int) (op Op, msg []byte, done bool, err error) {
+// A message over limit bytes is an error.
+func (a *Assembler) Push(f Frame, limit int) (m Message, done bool, err error) {
 	switch {
 	case f.Op == Continuation && a.op == 0:
-		return 0, nil, false, protocolError("continuation without a message")
+		return Message{}, false, protocolError("continuation without a message")
 	case f.Op != Continuation && a.op != 0:
-		return 0, nil, false, protocolError("message begun within another")
+		return Message{}, false, protocolError("message begun within another")
+	case f.Op != Continuation && f.Fin:
+		return Message{f.Op, f.Compressed, f.Payload}, true, nil
+	case len(a.buf)+len(f.Payload) > limit:
+		return Message{}, false, TooBig(limit)
+	case f.Op != Continuation:
+		a.op, a.compressed = f.Op, f.Compressed
 	}
-	op, msg = f.Op, f.Payload
-	if f.Op == Continuation || !f.Fin {
-		if len(a.buf)+len(f.Payload) > limit {
-			return 0, nil, false, &Error{Code: wire.CloseTooBig, Reason: fmt.Sprintf("message over %d bytes", limit)}
-		}
-		if f.Op != Continuation {
-			a.op = f.Op
-		}
-		a.buf = append(a.buf, f.Payload...)
-		if !f.Fin {
-			return 0, nil, false, nil
-		}
-		op, msg = a.op, a.buf
-		a.op, a.buf = 0, nil
+	a.buf = append(a.buf, f.Payload...)
+	if !f.Fin {
+		return Message{}, false, nil
 	}
-	if op == Text && !utf8.Valid(msg) {
-		return 0, nil, false, &Error{Code: wire.CloseInvalidText, Reason: wire.CloseInvalidText.Reason()}
-	}
-	return op, msg, true, nil
+	m = Message{a.op, a.compressed, a.buf}
+	*a = Assembler{}
+	return m, true, nil
 }
 
 // ParseClose reads the payload of a close frame (RFC 6455 section 5.5.1).
@@ -186,4 +225,12 @@ func validCode(c uint16) bool {
 		return c != 1004 && c != 1005 && c != 1006
 	}
 	return false
+}
+
+// First reads the first frame of a server's frames, which are whole and not
+// masked, and returns how many bytes it takes.
+func First(b []byte) (op Op, payload []byte, n int) {
+	head, size, _ := payloadSize(b) // ours are well-formed
+	n = head + int(size)            //nolint:gosec // as long as the slice
+	return Op(b[0] & 0x0f), b[head:n], n
 }

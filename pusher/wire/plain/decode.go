@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/klaxon-dev/klaxon/pusher/wire"
 )
@@ -75,7 +74,7 @@ func (r *Request) check() error {
 			return fmt.Errorf("%s takes at most %d rooms", r.Type, wire.MaxRooms)
 		}
 		for _, room := range r.Rooms {
-			if err := CheckRoom(room); err != nil {
+			if err := wire.CheckRoom(room); err != nil {
 				return err
 			}
 		}
@@ -88,14 +87,6 @@ func (r *Request) check() error {
 		return errors.New("type is missing: use join, leave, auth or ping")
 	default:
 		return fmt.Errorf("type %.32q is not known: use join, leave, auth or ping", r.Type)
-	}
-	return nil
-}
-
-// CheckRoom says what is wrong with a room's name, if anything.
-func CheckRoom(room string) error {
-	if room == "" || len(room) > wire.MaxRoomName || !utf8.ValidString(room) {
-		return fmt.Errorf("a room's name has 1 to %d bytes of UTF-8", wire.MaxRoomName)
 	}
 	return nil
 }

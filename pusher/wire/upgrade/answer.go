@@ -11,18 +11,29 @@ import (
 
 const acceptGUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
-// AppendAnswer appends the response that completes a handshake with the given
-// key. protocol is the subprotocol that was selected; empty: none.
-func AppendAnswer(dst, key []byte, protocol string) []byte {
+// Answer completes a handshake.
+type Answer struct {
+	// Key is the request's.
+	Key []byte
+	// Protocol is the subprotocol that was selected; empty: none.
+	Protocol string
+	// Extensions are those that were agreed; empty: none.
+	Extensions string
+}
+
+// Append appends the response.
+func (a Answer) Append(dst []byte) []byte {
 	var challenge [24 + len(acceptGUID)]byte
-	n := copy(challenge[:], key)
+	n := copy(challenge[:], a.Key)
 	n += copy(challenge[n:], acceptGUID)
 	sum := sha1.Sum(challenge[:n]) //nolint:gosec // as above
 	dst = append(dst, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "...)
 	dst = base64.StdEncoding.AppendEncode(dst, sum[:])
-	if protocol != "" {
-		dst = append(dst, "\r\nSec-WebSocket-Protocol: "...)
-		dst = append(dst, protocol...)
+	if a.Protocol != "" {
+		dst = append(append(dst, "\r\nSec-WebSocket-Protocol: "...), a.Protocol...)
+	}
+	if a.Extensions != "" {
+		dst = append(append(dst, "\r\nSec-WebSocket-Extensions: "...), a.Extensions...)
 	}
 	return append(dst, "\r\n\r\n"...)
 }

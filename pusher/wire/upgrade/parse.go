@@ -21,6 +21,8 @@ type Request struct {
 	Authorization []byte
 	// Protocols is the list of Sec-WebSocket-Protocol, as it was sent.
 	Protocols []byte
+	// Extensions is the list of Sec-WebSocket-Extensions, as it was sent.
+	Extensions []byte
 	// Key is Sec-WebSocket-Key: 16 bytes in base64.
 	Key []byte
 }
@@ -82,10 +84,14 @@ func (r *Request) target(line []byte) bool {
 	return true
 }
 
-// plainPath reports whether a path has nothing that a server would decode or clean.
+// plainPath reports whether a path has nothing that a server would decode or
+// clean. It may end in a slash.
 func plainPath(path []byte) bool {
 	if len(path) == 0 || path[0] != '/' {
 		return false
+	}
+	if len(path) > 1 {
+		path = bytes.TrimSuffix(path, []byte("/"))
 	}
 	for segment := range bytes.SplitSeq(path[1:], []byte("/")) {
 		if len(segment) == 0 || segment[0] == '.' || !all(segment, pathByte) {
@@ -119,6 +125,8 @@ func (r *Request) field(h *head, line []byte) bool {
 		into = &r.Authorization
 	case is(name, "sec-websocket-protocol"):
 		into = &r.Protocols
+	case is(name, "sec-websocket-extensions"):
+		into = &r.Extensions
 	case is(name, "sec-websocket-key"):
 		into = &r.Key
 	case is(name, "sec-websocket-version"):

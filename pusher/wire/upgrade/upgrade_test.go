@@ -41,53 +41,56 @@ var handshakes = map[string]string{
 	"query":             with("GET /ws/a?room=x%20y&token=a.b-c_ HTTP/1.1"),
 	"any case":          strings.NewReplacer("Upgrade: websocket", "uPgRaDe: WebSocket", "Connection: Upgrade", "connection:keep-alive ,\tupgrade").Replace(with(line)),
 	"what browsers add": with(line, "Origin: https://example.com", "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits", "User-Agent: x (y; z) w/1", "Cookie: a=b; c=d", "Sec-WebSocket-Protocol: klaxon.v1.json, bearer.x"),
+	"slash at the end":  with("GET /socket.io/?EIO=4&transport=websocket HTTP/1.1"),
 	"empty field":       with(line, "Origin:", "X-Empty: \t"),
 	"no final padding":  with(line, "X: y "),
 }
 
 var others = map[string]string{
-	"nothing":               "",
-	"half":                  with(line)[:60],
-	"no end":                strings.TrimSuffix(with(line), "\r\n"),
-	"POST":                  with("POST /ws/a HTTP/1.1"),
-	"HTTP/1.0":              with("GET /ws/a HTTP/1.0"),
-	"two spaces":            with("GET  /ws/a HTTP/1.1"),
-	"space in the target":   with("GET /ws/a b HTTP/1.1"),
-	"absolute form":         with("GET http://x/ws/a HTTP/1.1"),
-	"fragment":              with("GET /ws/a?b#c HTTP/1.1"),
-	"escaped path":          with("GET /ws/%61 HTTP/1.1"),
-	"path to be cleaned":    with("GET /ws/../a HTTP/1.1"),
-	"double slash":          with("GET //ws/a HTTP/1.1"),
-	"no path":               with("GET ?a HTTP/1.1"),
-	"not ASCII":             with("GET /ws/ä HTTP/1.1"),
-	"bare LF":               strings.ReplaceAll(with(line), "\r\n", "\n"),
-	"bare CR":               with(line, "X: a\rb"),
-	"NUL":                   with(line, "X: a\x00b"),
-	"NUL in a name":         with(line, "X\x00: a"),
-	"folded":                with(line, "X: a\r\n b"),
-	"space before a colon":  with(line, "X : a"),
-	"no colon":              with(line, "X"),
-	"no name":               with(line, ": a"),
-	"two Hosts":             with(line, "Host: push.example.com"),
-	"two Origins":           with(line, "Origin:", "Origin: https://example.com"),
-	"two keys":              with(line, "Sec-WebSocket-Key: "+key),
-	"two Upgrades":          with(line, "Upgrade: h2c"),
-	"two protocol fields":   with(line, "Sec-WebSocket-Protocol: a", "sec-websocket-protocol: b"),
-	"two Authorizations":    with(line, "Authorization: Bearer a", "Authorization: Bearer b"),
-	"a body":                with(line, "Content-Length: 5"),
-	"an empty body":         with(line, "Content-Length: 0"),
-	"chunks":                with(line, "Transfer-Encoding: chunked"),
-	"no Host":               without("Host"),
-	"no Upgrade":            without("Upgrade"),
-	"no Connection":         without("Connection"),
-	"no key":                without("Sec-WebSocket-Key"),
-	"no version":            without("Sec-WebSocket-Version"),
-	"another version":       strings.Replace(with(line), ": 13", ": 8", 1),
-	"a short key":           strings.Replace(with(line), key, "dGhlIHNhbXBsZQ==", 1),
-	"a key not in base64":   strings.Replace(with(line), key, "dGhlIHNhbX!sZSBub25jZQ==", 1),
-	"an odd host":           strings.Replace(with(line), "push.example.com", "a b", 1),
-	"an empty host":         strings.Replace(with(line), " push.example.com", "", 1),
-	"more fields than most": with(line, strings.Split(strings.Repeat("X: y,", 100)+"X: y", ",")...),
+	"nothing":                "",
+	"half":                   with(line)[:60],
+	"no end":                 strings.TrimSuffix(with(line), "\r\n"),
+	"POST":                   with("POST /ws/a HTTP/1.1"),
+	"HTTP/1.0":               with("GET /ws/a HTTP/1.0"),
+	"two spaces":             with("GET  /ws/a HTTP/1.1"),
+	"space in the target":    with("GET /ws/a b HTTP/1.1"),
+	"absolute form":          with("GET http://x/ws/a HTTP/1.1"),
+	"fragment":               with("GET /ws/a?b#c HTTP/1.1"),
+	"escaped path":           with("GET /ws/%61 HTTP/1.1"),
+	"path to be cleaned":     with("GET /ws/../a HTTP/1.1"),
+	"double slash":           with("GET //ws/a HTTP/1.1"),
+	"no path":                with("GET ?a HTTP/1.1"),
+	"not ASCII":              with("GET /ws/ä HTTP/1.1"),
+	"bare LF":                strings.ReplaceAll(with(line), "\r\n", "\n"),
+	"bare CR":                with(line, "X: a\rb"),
+	"NUL":                    with(line, "X: a\x00b"),
+	"NUL in a name":          with(line, "X\x00: a"),
+	"folded":                 with(line, "X: a\r\n b"),
+	"space before a colon":   with(line, "X : a"),
+	"no colon":               with(line, "X"),
+	"no name":                with(line, ": a"),
+	"two Hosts":              with(line, "Host: push.example.com"),
+	"two Origins":            with(line, "Origin:", "Origin: https://example.com"),
+	"two keys":               with(line, "Sec-WebSocket-Key: "+key),
+	"two Upgrades":           with(line, "Upgrade: h2c"),
+	"two protocol fields":    with(line, "Sec-WebSocket-Protocol: a", "sec-websocket-protocol: b"),
+	"two extension fields":   with(line, "Sec-WebSocket-Extensions: a", "Sec-WebSocket-Extensions: b"),
+	"two slashes at the end": with("GET /a// HTTP/1.1"),
+	"two Authorizations":     with(line, "Authorization: Bearer a", "Authorization: Bearer b"),
+	"a body":                 with(line, "Content-Length: 5"),
+	"an empty body":          with(line, "Content-Length: 0"),
+	"chunks":                 with(line, "Transfer-Encoding: chunked"),
+	"no Host":                without("Host"),
+	"no Upgrade":             without("Upgrade"),
+	"no Connection":          without("Connection"),
+	"no key":                 without("Sec-WebSocket-Key"),
+	"no version":             without("Sec-WebSocket-Version"),
+	"another version":        strings.Replace(with(line), ": 13", ": 8", 1),
+	"a short key":            strings.Replace(with(line), key, "dGhlIHNhbXBsZQ==", 1),
+	"a key not in base64":    strings.Replace(with(line), key, "dGhlIHNhbX!sZSBub25jZQ==", 1),
+	"an odd host":            strings.Replace(with(line), "push.example.com", "a b", 1),
+	"an empty host":          strings.Replace(with(line), " push.example.com", "", 1),
+	"more fields than most":  with(line, strings.Split(strings.Repeat("X: y,", 100)+"X: y", ",")...),
 }
 
 func TestParse(t *testing.T) {
@@ -96,7 +99,7 @@ func TestParse(t *testing.T) {
 		r, n, ok := Parse([]byte(s + early))
 		if !ok || n != len(s) {
 			t.Errorf("%s: understood: %v, with %d bytes of %d", name, ok, n, len(s))
-		} else if string(r.Path) != "/ws/a" || string(r.Host) != "push.example.com" || string(r.Key) != key {
+		} else if string(r.Path) != path(s) || string(r.Host) != "push.example.com" || string(r.Key) != key {
 			t.Errorf("%s: read as %q", name, r)
 		}
 	}
@@ -109,15 +112,16 @@ func TestParse(t *testing.T) {
 
 // TestAnswer has the example of RFC 6455 section 1.3.
 func TestAnswer(t *testing.T) {
-	for _, protocol := range []string{"", "klaxon.v1.json"} {
-		resp, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(AppendAnswer(nil, []byte(key), protocol))), nil)
+	for _, a := range []Answer{{}, {Protocol: "klaxon.v1.json"}, {Extensions: "permessage-deflate"}, {Protocol: "klaxon.v1.json", Extensions: "x; y"}} {
+		a.Key = []byte(key)
+		resp, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(a.Append(nil))), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
 		_ = resp.Body.Close()
 		h := resp.Header
 		if resp.StatusCode != http.StatusSwitchingProtocols || h.Get("Sec-WebSocket-Accept") != "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" ||
-			h.Get("Upgrade") != "websocket" || h.Get("Connection") != "Upgrade" || h.Get("Sec-WebSocket-Protocol") != protocol {
+			h.Get("Upgrade") != "websocket" || h.Get("Connection") != "Upgrade" || h.Get("Sec-WebSocket-Protocol") != a.Protocol || h.Get("Sec-WebSocket-Extensions") != a.Extensions {
 			t.Errorf("answer %s %v", resp.Status, h)
 		}
 	}
@@ -184,6 +188,13 @@ func BenchmarkParse(b *testing.B) {
 func BenchmarkAnswer(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
-		AppendAnswer(nil, []byte(key), "klaxon.v1.json")
+		Answer{Key: []byte(key), Protocol: "klaxon.v1.json"}.Append(nil)
 	}
+}
+
+// path is that of a request line.
+func path(request string) string {
+	target := strings.Fields(request)[1]
+	p, _, _ := strings.Cut(target, "?")
+	return p
 }

@@ -40,8 +40,10 @@ func (w *worker) message(c *conn, body []byte) {
 		body = rest
 		w.delivery(c, m, now)
 	}
-	if !found && p.Gap != "" && bytes.HasPrefix(body, []byte(p.Gap)) {
-		w.gap(c, body[len(p.Gap):])
+	if !found && p.Gap != "" {
+		if _, number, ok := bytes.Cut(body, []byte(p.Gap)); ok {
+			w.gap(c, number)
+		}
 	}
 }
 

@@ -17,6 +17,9 @@ import (
 // Protocol says how a connection becomes ready and what it must answer. Only
 // First is a template.
 type Protocol struct {
+	// Stream: the answer to the request is an endless text/event-stream.
+	// Otherwise it is a WebSocket's handshake.
+	Stream bool
 	// Subprotocol is asked for in the handshake.
 	Subprotocol string
 	// First are text messages to send after the handshake.
@@ -27,19 +30,27 @@ type Protocol struct {
 	// Ping is a text message that must be answered with Pong. Pings of the
 	// WebSocket protocol are always answered.
 	Ping, Pong string
-	// Gap begins a message that says that events were dropped; their number
+	// Gap is in a message that says that events were dropped; their number
 	// follows it.
 	Gap string
+	// Namespace: the URL is one as Socket.IO clients take it. Its path is not the
+	// request's, but named in First.
+	Namespace bool
 }
 
 // Protocols are the protocols by name.
 var Protocols = map[string]Protocol{
-	"ws": {Subprotocol: "klaxon.v1.json", Ready: `{"type":"welcome"`, Gap: `{"type":"gap","dropped":`},
+	"ws":       {Subprotocol: "klaxon.v1.json", Ready: `{"type":"welcome"`, Gap: `{"type":"gap","dropped":`},
+	"socketio": {Namespace: true, Ready: "40", Ping: "2", Pong: "3", Gap: `["klaxon.gap",{"dropped":`},
+	"sse":      {Stream: true, Ready: "event: klaxon.welcome", Gap: "event: klaxon.gap\ndata: {\"dropped\":"},
 }
+
+// engineRequest is what a Socket.IO client asks for that begins with a WebSocket.
+const engineRequest = "/socket.io/?EIO=4&transport=websocket"
 
 // Config is what a Fleet is to do.
 type Config struct {
-	// URL is ws://HOST[:PORT]/PATH, a template.
+	// URL is ws://HOST[:PORT]/PATH or http://HOST[:PORT]/PATH, a template.
 	URL string
 	// Headers are further header lines of the handshake, templates.
 	Headers []string
@@ -85,8 +96,8 @@ func (c *Config) job() (job, error) {
 	} else {
 		j.Host, j.Path = rest, "/"
 	}
-	if scheme != "ws" {
-		return job{}, fmt.Errorf("the URL %q does not begin with ws://: benchmarks speak no TLS, measure behind the proxy that ends it", c.URL)
+	if scheme != "ws" && scheme != "http" {
+		return job{}, fmt.Errorf("the URL %q does not begin with ws:// or http://: benchmarks speak no TLS, measure behind the proxy that ends it", c.URL)
 	}
 	u, err := url.Parse("ws://" + j.Host)
 	if err != nil {
@@ -111,7 +122,22 @@ func (c *Config) job() (job, error) {
 	if j.Path[0] == '?' {
 		j.Path = "/" + j.Path
 	}
+	if j.Protocol.Namespace {
+		j.connectTo(j.Path)
+	}
 	return j, nil
+}
+
+// connectTo makes the first message a CONNECT to a namespace. Its query, if it has
+// one, is room=NAME.
+func (j *job) connectTo(path string) {
+	namespace, query, _ := strings.Cut(path, "?")
+	connect := "40" + namespace + ","
+	if room, ok := strings.CutPrefix(query, "room="); ok {
+		connect += `{"rooms":["` + room + `"]}`
+	}
+	j.Path = engineRequest
+	j.Protocol.First = append([]string{connect}, j.Protocol.First...)
 }
 
 // values are what templates of connection i are filled in with.

@@ -127,7 +127,10 @@ func (w *worker) request(c *conn) {
 	b = w.path.Append(b, &v)
 	b = append(b, " HTTP/1.1\r\nHost: "...)
 	b = append(b, w.job.Host...)
-	b = append(b, "\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: "+challenge+"\r\n"...)
+	b = append(b, "\r\n"...)
+	if !w.job.Protocol.Stream {
+		b = append(b, "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: "+challenge+"\r\n"...)
+	}
 	if p := w.job.Protocol.Subprotocol; p != "" {
 		b = append(b, "Sec-WebSocket-Protocol: "+p+"\r\n"...)
 	}
@@ -151,11 +154,15 @@ func (w *worker) response(c *conn, p []byte) (rest []byte, ok bool) {
 		return nil, false
 	}
 	status, _, _ := bytes.Cut(head, []byte("\r\n"))
-	if !bytes.HasPrefix(status, []byte("HTTP/1.1 101")) {
+	wanted := "HTTP/1.1 101"
+	if w.job.Protocol.Stream {
+		wanted = "HTTP/1.1 200"
+	}
+	if !bytes.HasPrefix(status, []byte(wanted)) {
 		w.drop(c, "refused: "+string(bytes.TrimPrefix(status, []byte("HTTP/1.1 "))))
 		return nil, false
 	}
-	if !bytes.Contains(head, []byte(accept)) {
+	if !w.job.Protocol.Stream && !bytes.Contains(head, []byte(accept)) {
 		w.drop(c, "the handshake's answer is wrong")
 		return nil, false
 	}

@@ -4,6 +4,7 @@
 package load
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -144,6 +145,15 @@ func (w *worker) data(c *conn, p []byte) {
 			return
 		}
 		p = rest
+	}
+	for c.fd >= 0 && w.job.Protocol.Stream {
+		block, rest, ok := bytes.Cut(p, []byte("\n\n"))
+		if !ok {
+			c.keep(p)
+			return
+		}
+		p = rest
+		w.message(c, block)
 	}
 	for c.fd >= 0 {
 		op, body, rest, ok := cutFrame(p)

@@ -1,0 +1,152 @@
+// Copyright The Klaxon Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package pusher
+
+import (
+	"math/rand/v2"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"github.com/klaxon-dev/klaxon/pusher/hub"
+	"github.com/klaxon-dev/klaxon/pusher/loop"
+	"github.com/klaxon-dev/klaxon/pusher/wire"
+	"github.com/klaxon-dev/klaxon/pusher/wire/sse"
+)
+
+// streamHead is the response that an event stream begins with. The body ends with
+// the connection, so that one frame serves all. Proxies neither keep nor gather it.
+const streamHead = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache, no-transform\r\n" +
+	"X-Accel-Buffering: no\r\nConnection: close\r\n"
+
+// serveEventStream admits an EventSource. What it may not have for good is refused
+// with a status, after which an EventSource never comes back; what may pass is
+// answered 200 and a time to come back.
+func (srv *Server) serveEventStream(w http.ResponseWriter, r *http.Request) {
+	query := r.URL.Query()
+	a := attempt{
+		channel: r.PathValue("channel"), host: r.Host, origin: r.Header.Get("Origin"), rooms: query["room"],
+		token: token(r.Header.Get("Authorization"), nil, query),
+	}
+	a.remote, _ = netip.ParseAddrPort(r.RemoteAddr) // as net/http writes it
+	snap := srv.current.Load()
+	allowed := a.origin != "" && snap.verifier.Origin(a.channel, a.origin, a.host) == nil
+	w.Header().Set("Vary", "Origin")
+	if allowed {
+		allow(w.Header(), a.origin)
+	}
+	h, no := srv.decide(a)
+	switch {
+	case no != nil && no.status == http.StatusServiceUnavailable:
+		srv.comeBack(w)
+		return
+	case no != nil:
+		problem(w, no.status, no.detail)
+		return
+	case h.channel == nil && h.refusal.code == wire.CloseTryLater:
+		srv.comeBack(w)
+		return
+	case h.channel == nil:
+		problem(w, streamStatus(h.refusal.code), h.refusal.reason)
+		return
+	}
+	h.form = hub.EventStream
+	h.resumes = r.Header.Get("Last-Event-Id") != "" || query.Get("lastEventId") != ""
+	if r.Method == http.MethodHead || !srv.handOverStream(w, h) {
+		h.release()
+	}
+}
+
+// streamStatus is the status for a client that is refused for good.
+func streamStatus(code wire.CloseCode) int {
+	switch code {
+	case wire.CloseChannelGone:
+		return http.StatusNotFound
+	case wire.CloseForbidden:
+		return http.StatusForbidden
+	}
+	return http.StatusUnauthorized
+}
+
+// comeBack ends the stream of a client that should try again later.
+func (srv *Server) comeBack(w http.ResponseWriter) {
+	w.Header().Set("Content-Type", "text/event-stream")
+	w.Header().Set("Cache-Control", "no-cache, no-transform")
+	w.Header().Set("Connection", "close")
+	_, _ = w.Write(sse.EncodeRetry(srv.jitter())) // the client may be gone; there is nobody else to tell
+}
+
+// jitter is a time after which one client should come back.
+func (srv *Server) jitter() time.Duration {
+	return time.Second + rand.N(srv.spread(srv.connections())) //nolint:gosec // jitter, no secret
+}
+
+// handOverStream answers the request and gives its socket to a loop. It reports
+// whether a loop has taken it.
+func (srv *Server) handOverStream(w http.ResponseWriter, h *hello) bool {
+	head := []byte(streamHead)
+	for name := range w.Header() {
+		head = append(append(append(append(head, name...), ": "...), w.Header().Get(name)...), "\r\n"...)
+	}
+	head = append(head, "\r\n"...)
+	conn, _, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		srv.log.Error("taking over a client's connection", "error", err)
+		return false
+	}
+	fd, err := loop.Detach(conn)
+	if err != nil {
+		srv.log.Error("taking over a client's socket", "error", err)
+		return false
+	}
+	return srv.leastLoaded().loop.Adopt(loop.Socket{FD: fd, Kind: loop.EventStream, Answer: head}, h)
+}
+
+// welcomeStream says the first words on an event stream.
+func (sh *shard) welcomeStream(s uint32, h *hello, refused *failure) {
+	ses := sh.sessions.At(s)
+	w := sse.Welcome{
+		Session: sh.table.ID(s).String(), Channel: ses.channel.Name, User: ses.client.User(), Rooms: sh.rooms(s),
+		Offset:    sh.table.Position(ses.channel.Name).String(),
+		Heartbeat: sh.heartbeat().Milliseconds(),
+	}
+	if h.resumes {
+		w.Recovered = new(bool) // nothing is kept
+	}
+	sh.send(ses.conn, sse.EncodeWelcome(w))
+	if refused != nil {
+		sh.send(ses.conn, sse.EncodeFailure(sse.Failure{Code: refused.Code, Message: refused.Message, Rooms: refused.Rooms}))
+	}
+	sh.awaitBeat(ses)
+}
+
+func (sh *shard) heartbeat() time.Duration {
+	return sh.server.current.Load().settings.Pusher.Heartbeat.Interval.Std()
+}
+
+func (sh *shard) awaitBeat(ses *session) {
+	sh.loop.SetDeadline(ses.conn, sooner(time.Now().Add(sh.heartbeat()), ses.client.Expires()))
+}
+
+// beat is the heartbeat of one channel's streams at one position.
+type beat struct {
+	channel  *channel
+	position wire.Position
+	frame    *loop.Frame
+}
+
+// pulse ends an event stream whose token has expired, and sends others a heartbeat.
+func (sh *shard) pulse(s uint32) {
+	ses := sh.sessions.At(s)
+	if end := ses.client.Expires(); !end.IsZero() && !time.Now().Before(end) {
+		sh.end(s, wire.CloseUnauthorized, "token expired")
+		return
+	}
+	at := sh.table.Position(ses.channel.Name)
+	if b := &sh.beat; b.channel != ses.channel || b.position != at {
+		*b = beat{ses.channel, at, &loop.Frame{Bytes: sse.EncodeHeartbeat(at)}}
+	}
+	sh.loop.Send(ses.conn, sh.beat.frame)
+	sh.awaitBeat(ses)
+}

@@ -1,0 +1,255 @@
+// Copyright The Klaxon Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package pusher
+
+import (
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/klaxon-dev/klaxon/pusher/auth"
+	"github.com/klaxon-dev/klaxon/pusher/wire"
+	"github.com/klaxon-dev/klaxon/pusher/wire/engineio"
+	"github.com/klaxon-dev/klaxon/pusher/wire/plain"
+	"github.com/klaxon-dev/klaxon/pusher/wire/socketio"
+)
+
+// Events of ours that a Socket.IO client may listen to. Publishers cannot use the
+// prefix.
+const (
+	eventError      = "klaxon.error"
+	eventGap        = "klaxon.gap"
+	eventDisconnect = "klaxon.disconnect"
+)
+
+// Codes of connect errors and of failures that plain clients do not know.
+const (
+	codeToken      = "token"
+	codeForbidden  = "forbidden"
+	codeFull       = "full"
+	codeBadRequest = "bad_request"
+	codeNotHandled = "not_handled"
+)
+
+// maxRefused is how many CONNECTs of one client may come to nothing.
+const maxRefused = 16
+
+// message takes an Engine.IO message: a packet of Socket.IO, or a part of one. The
+// session may be closed then.
+func (sh *shard) message(e *engine, m engineio.Packet) {
+	maxBytes := sh.server.current.Load().maxPayload
+	d := e.decoder
+	if d == nil {
+		d = &socketio.Decoder{}
+	}
+	decode := d.Text
+	if m.Binary {
+		decode = d.Binary
+	}
+	p, whole, err := decode(m.Data, maxBytes)
+	switch e.decoder = nil; {
+	case err != nil:
+		sh.loop.Close(e.home.slot, wire.CloseProtocol, err.Error())
+	case whole:
+		sh.packet(e, &p)
+	default:
+		e.decoder = d // until its attachments are there
+	}
+}
+
+// packet takes a packet of Socket.IO.
+func (sh *shard) packet(e *engine, p *socketio.Packet) {
+	s := sh.inNamespace(e, p.Namespace)
+	switch {
+	case p.Type == socketio.Connect && s == noSession:
+		sh.connect(e, p)
+	case p.Type == socketio.Disconnect && s != noSession:
+		sh.unlink(e, s)
+		sh.finish(s)
+		sh.schedule(e)
+	case p.Type == socketio.Event && s != noSession, p.Type == socketio.BinaryEvent && s != noSession:
+		sh.emitted(e, s, p)
+	case p.Type == socketio.Ack && s != noSession, p.Type == socketio.BinaryAck && s != noSession:
+		// Of nothing that was asked: ignored, as the protocol has it.
+	case p.Type == socketio.Disconnect:
+		// It may have crossed ours.
+	default:
+		sh.loop.Close(e.home.slot, wire.CloseProtocol, "a packet that does not belong here")
+	}
+}
+
+// inNamespace returns the client's session of a namespace, if it has one.
+func (sh *shard) inNamespace(e *engine, namespace string) uint32 {
+	for s := range sh.sessionsOf(e) {
+		if sh.sessions.At(s).channel.SocketIO.Namespace == namespace {
+			return s
+		}
+	}
+	return noSession
+}
+
+// credentials are what a CONNECT may carry. Other members are the application's,
+// or those of the recovery of a connection.
+type credentials struct {
+	Token string   `json:"token"`
+	Rooms []string `json:"rooms"`
+}
+
+// connect answers a CONNECT.
+func (sh *shard) connect(e *engine, p *socketio.Packet) {
+	ch, client, auth, no := sh.admit(e, p)
+	if no == nil {
+		s, ok := sh.begin(session{channel: ch, client: client, remote: addressOf(e.hello.remote), conn: e.home.slot, form: sh.engineForm(e), next: e.first})
+		if ok {
+			e.first = s
+			sh.welcome(e, s, auth.Rooms)
+			return
+		}
+		ch.counters.connections.Add(-1)
+		no = &socketio.ConnectError{Message: "Invalid namespace"}
+	}
+	sh.send(e.home.slot, socketio.EncodeConnectError(p.Namespace, *no))
+	if e.refused++; e.refused == maxRefused {
+		sh.loop.Close(e.home.slot, wire.CloseForbidden, "too many namespaces that may not be connected to")
+	}
+}
+
+func (sh *shard) welcome(e *engine, s uint32, rooms []string) {
+	ch := sh.sessions.At(s).channel
+	refused := sh.join(s, rooms)
+	pid := ""
+	if ch.SocketIO.Recovery {
+		pid = rand.Text()
+	}
+	sh.send(e.home.slot, socketio.EncodeConnect(ch.SocketIO.Namespace, sh.table.ID(s).String(), pid))
+	if refused != nil {
+		sh.send(e.home.slot, socketio.EncodeMessage(ch.SocketIO.Namespace, eventError, refused))
+	}
+	sh.schedule(e)
+}
+
+// admit decides whether the client may have a session, and counts it if so.
+func (sh *shard) admit(e *engine, p *socketio.Packet) (ch *channel, client auth.Client, said credentials, no *socketio.ConnectError) {
+	snap := sh.server.current.Load()
+	if ch = snap.namespaces[p.Namespace]; ch == nil {
+		return ch, client, said, &socketio.ConnectError{Message: "Invalid namespace"}
+	}
+	refuse := func(code, message string) *socketio.ConnectError {
+		return &socketio.ConnectError{Message: message, Data: map[string]string{"code": code}}
+	}
+	said, err := readCredentials(p.Data)
+	if err != nil {
+		return ch, client, said, refuse(codeBadRequest, err.Error())
+	}
+	if said.Token == "" {
+		said.Token = e.hello.token
+	}
+	if err := snap.verifier.Origin(ch.Name, e.hello.origin, e.hello.host); err != nil {
+		return ch, client, said, refuse(codeForbidden, err.Error())
+	}
+	if client, err = snap.verifier.Client(ch.Name, said.Token); err != nil {
+		var refused *auth.Error
+		if errors.As(err, &refused) && refused.Code() == auth.CodeNotAllowed {
+			return ch, client, said, refuse(codeForbidden, err.Error())
+		}
+		return ch, client, said, refuse(codeToken, err.Error())
+	}
+	if sh.server.draining.Load() || !ch.counters.take(ch.Limits.Connections) {
+		return ch, client, said, refuse(codeFull, wire.CloseTryLater.Reason())
+	}
+	return ch, client, said, nil
+}
+
+// readCredentials reads the payload of a CONNECT.
+func readCredentials(payload []byte) (c credentials, err error) {
+	if len(payload) == 0 {
+		return c, nil
+	}
+	if err := json.Unmarshal(payload, &c); err != nil {
+		return credentials{}, errors.New(`auth is an object such as {"token":"…","rooms":["order:42"]}`)
+	}
+	return c, checkRooms(c.Rooms)
+}
+
+// result is what the reserved emits are answered with.
+type result struct {
+	Rooms  []string `json:"rooms,omitempty"`
+	Offset string   `json:"offset,omitempty"`
+	Error  *failure `json:"error,omitempty"`
+}
+
+// emitted takes an event of the client's.
+func (sh *shard) emitted(e *engine, s uint32, p *socketio.Packet) {
+	name, args := p.Event()
+	var r result
+	switch name {
+	case "join", "leave":
+		rooms, err := roomsOf(args)
+		switch {
+		case err != nil:
+			r.Error = &failure{Code: plain.CodeBadMessage, Message: err.Error()}
+		case name == "join":
+			r.Error = sh.join(s, rooms)
+		default:
+			sh.leave(s, rooms)
+		}
+		r.Rooms, r.Offset = sh.rooms(s), sh.offset(s)
+	case "auth":
+		var c credentials
+		if len(args) != 1 || json.Unmarshal(args[0], &c) != nil || c.Token == "" {
+			r.Error = &failure{Code: plain.CodeBadMessage, Message: `auth takes {"token":"…"}`}
+		} else {
+			r.Error = sh.renew(s, c.Token)
+			sh.schedule(e)
+		}
+		r.Rooms, r.Offset = sh.rooms(s), sh.offset(s)
+	default:
+		r.Error = &failure{Code: codeNotHandled, Message: fmt.Sprintf("nobody handles %.64q here: publish over HTTP; clients may emit join, leave and auth", name)}
+	}
+	namespace := sh.sessions.At(s).channel.SocketIO.Namespace
+	switch {
+	case p.HasID:
+		sh.send(e.home.slot, socketio.EncodeAck(namespace, p.ID, r))
+	case r.Error != nil:
+		sh.send(e.home.slot, socketio.EncodeMessage(namespace, eventError, r.Error))
+	}
+}
+
+// roomsOf reads the argument of join and leave: a name, or a list of names.
+func roomsOf(args []json.RawMessage) ([]string, error) {
+	if len(args) == 1 {
+		var one string
+		if json.Unmarshal(args[0], &one) == nil {
+			return []string{one}, checkRooms([]string{one})
+		}
+		var many []string
+		if json.Unmarshal(args[0], &many) == nil && len(many) > 0 {
+			return many, checkRooms(many)
+		}
+	}
+	return nil, errors.New(`say which rooms, for example socket.emit("join", "order:42", ack) or a list of them`)
+}
+
+// expel ends a session whose client must not come back by itself. Its connection
+// stays: it may have others.
+func (sh *shard) expel(s uint32, code wire.CloseCode, reason string) {
+	ses := sh.sessions.At(s)
+	conn, namespace := ses.conn, ses.channel.SocketIO.Namespace
+	if e := sh.peers.At(uint32(conn)).engine; e != nil {
+		sh.unlink(e, s)
+	}
+	sh.finish(s)
+	sh.send(conn, socketio.EncodeMessage(namespace, eventDisconnect, map[string]any{"code": code, "reason": reason}))
+	sh.send(conn, socketio.EncodeDisconnect(namespace))
+}
+
+// unlink takes a session off its connection's list.
+func (sh *shard) unlink(e *engine, s uint32) {
+	at := &e.first
+	for *at != s {
+		at = &sh.sessions.At(*at).next
+	}
+	*at = sh.sessions.At(s).next
+}

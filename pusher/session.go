@@ -1,0 +1,193 @@
+// Copyright The Klaxon Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package pusher
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/klaxon-dev/klaxon/pusher/auth"
+	"github.com/klaxon-dev/klaxon/pusher/hub"
+	"github.com/klaxon-dev/klaxon/pusher/loop"
+	"github.com/klaxon-dev/klaxon/pusher/settings"
+	"github.com/klaxon-dev/klaxon/pusher/wire"
+	"github.com/klaxon-dev/klaxon/pusher/wire/plain"
+)
+
+const noSession = ^uint32(0)
+
+// session is one client's attachment to one channel. What the table knows (id,
+// user, rooms) is not kept twice.
+type session struct {
+	channel   *channel // nil: none
+	client    auth.Client
+	remote    address
+	connected uint32 // Unix time in seconds
+	conn      loop.Slot
+	next      uint32 // the next session of the same connection: Socket.IO only
+	form      hub.Form
+}
+
+// overSocketIO reports whether the session is one of several on its connection.
+func (ses *session) overSocketIO() bool {
+	return ses.form == hub.SocketIO || ses.form == hub.SocketIODeflate
+}
+
+// protocol is its name as publishers see it.
+func (ses *session) protocol() string {
+	switch {
+	case ses.overSocketIO():
+		return "socket.io"
+	case ses.form == hub.EventStream:
+		return "sse"
+	}
+	return plain.Subprotocol
+}
+
+// address is an IP address and a port in half the room of a netip.AddrPort, and
+// without its pointer. IPv4 is mapped into IPv6. A zone is not kept.
+type address struct {
+	ip   [16]byte
+	port uint16
+}
+
+func addressOf(a netip.AddrPort) address { return address{a.Addr().As16(), a.Port()} }
+
+func (a address) String() string {
+	return netip.AddrPortFrom(netip.AddrFrom16(a.ip).Unmap(), a.port).String()
+}
+
+// failure says why something that a client asked for, or a part of it, was not done.
+type failure struct {
+	Code    string   `json:"code"`
+	Message string   `json:"message"`
+	Rooms   []string `json:"rooms,omitempty"`
+}
+
+// begin makes ses a member of its channel. It reports false when the channel is gone.
+func (sh *shard) begin(ses session) (uint32, bool) {
+	if len(sh.free) == 0 {
+		base := sh.sessions.Len()
+		sh.sessions.Grow(base)
+		for s := sh.sessions.Len(); s > base; s-- {
+			sh.free = append(sh.free, s-1)
+		}
+	}
+	s := sh.free[len(sh.free)-1]
+	if !sh.table.Add(ses.channel.Name, s, ses.client.User()) {
+		return noSession, false
+	}
+	sh.free = sh.free[:len(sh.free)-1]
+	ses.connected = uint32(time.Now().Unix()) //nolint:gosec // until 2106
+	*sh.sessions.At(s) = ses
+	sh.setBuffer(sh.sessions.At(s))
+	return s, true
+}
+
+// finish ends a session that its client has been told of, or never will be.
+func (sh *shard) finish(s uint32) {
+	ses := sh.sessions.At(s)
+	ses.channel.counters.connections.Add(-1)
+	sh.table.Remove(s)
+	*ses = session{}
+	sh.free = append(sh.free, s)
+}
+
+// end ends a session for a reason that its client must know. A Socket.IO client
+// that must not come back by itself loses its namespace; otherwise the connection
+// is closed.
+func (sh *shard) end(s uint32, code wire.CloseCode, reason string) {
+	ses := sh.sessions.At(s)
+	if ses.overSocketIO() && code.Advice() != wire.Reconnect {
+		sh.expel(s, code, reason)
+		return
+	}
+	sh.loop.Close(ses.conn, code, reason)
+}
+
+// setBuffer bounds what may wait for the session's connection. Sessions that
+// share one share the largest of their buffers, and the strictest policy.
+func (sh *shard) setBuffer(ses *session) {
+	slow := ses.channel.SlowClients
+	if e := sh.peers.At(uint32(ses.conn)).engine; e != nil {
+		for other := range sh.sessionsOf(e) {
+			o := sh.sessions.At(other).channel.SlowClients
+			slow.BufferBytes = max(slow.BufferBytes, o.BufferBytes)
+			if o.Policy != slow.Policy {
+				slow.Policy = settings.Disconnect
+			}
+		}
+	}
+	sh.loop.SetBuffer(ses.conn, slow.BufferBytes, slow.Policy)
+}
+
+// join adds the session to the rooms that it may join and says which were refused.
+func (sh *shard) join(s uint32, rooms []string) *failure {
+	ses := sh.sessions.At(s)
+	verifier := sh.server.current.Load().verifier
+	var forbidden []string
+	for i, room := range rooms {
+		if !verifier.MayJoin(&ses.client, room) {
+			forbidden = append(forbidden, room)
+			continue
+		}
+		if sh.table.Join(s, room) != nil {
+			return &failure{plain.CodeTooMany, "a session is in at most 100 rooms: leave some first", append(forbidden, rooms[i:]...)}
+		}
+	}
+	if forbidden == nil {
+		return nil
+	}
+	return &failure{plain.CodeForbidden, "these rooms are not among the rooms of your token", forbidden}
+}
+
+func (sh *shard) leave(s uint32, rooms []string) {
+	for _, room := range rooms {
+		sh.table.Leave(s, room)
+	}
+}
+
+// renew gives the session a fresh token, and takes it out of rooms that it may not
+// be in any more.
+func (sh *shard) renew(s uint32, token string) *failure {
+	ses := sh.sessions.At(s)
+	verifier := sh.server.current.Load().verifier
+	client, err := verifier.Client(ses.channel.Name, token)
+	switch {
+	case err != nil:
+		return &failure{Code: plain.CodeToken, Message: err.Error()}
+	case client.User() != ses.client.User():
+		return &failure{Code: plain.CodeToken, Message: "the token is another user's: connect anew to become another user"}
+	}
+	ses.client = client
+	for _, room := range sh.table.Rooms(s) {
+		if !verifier.MayJoin(&client, room) {
+			sh.table.Leave(s, room)
+		}
+	}
+	return nil
+}
+
+func (sh *shard) offset(s uint32) string {
+	return sh.table.Position(sh.sessions.At(s).channel.Name).String()
+}
+
+// rooms is never nil, so that JSON shows an empty list.
+func (sh *shard) rooms(s uint32) []string {
+	rooms := sh.table.Rooms(s)
+	if rooms == nil {
+		return []string{}
+	}
+	slices.Sort(rooms)
+	return rooms
+}
+
+// sooner is the earlier of two times, of which the zero time is none.
+func sooner(a, b time.Time) time.Time {
+	if b.IsZero() || !a.IsZero() && a.Before(b) {
+		return a
+	}
+	return b
+}
