@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/klaxon-dev/klaxon/pusher/wire"
 	"github.com/klaxon-dev/klaxon/pusher/wire/frames"
 )
 
@@ -95,7 +96,11 @@ func (l *Loop) violated(s Slot, c *conn, err error) {
 	if !errors.As(err, &violation) {
 		panic("loop: parser error of an unknown kind: " + err.Error())
 	}
-	l.fail(s, c, violation.Code, violation.Reason)
+	reason := violation.Reason
+	if c.kind == Packets && violation.Code == wire.CloseTooBig {
+		reason = "" // as clients of Engine.IO know it
+	}
+	l.fail(s, c, violation.Code, reason)
 }
 
 func (l *Loop) frame(s Slot, c *conn, f frames.Frame) {
