@@ -121,7 +121,7 @@ fuzz: ## Fuzz every parser for FUZZTIME (20000 inputs)
 	done
 
 .PHONY: e2e
-e2e: ## Test a whole install on a real node (or on KUBECONFIG with IMAGE)
+e2e: test/clients/node_modules/.package-lock.json ## Test a whole install on a real node (or on KUBECONFIG with IMAGE)
 ifeq ($(IMAGE),)
 	test/cluster/build.sh
 	$(MAKE) image

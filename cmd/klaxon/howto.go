@@ -41,7 +41,7 @@ func printHowTo(w io.Writer, srv *pusher.Server, s *settings.Settings, set *mani
 		p("  listen in a terminal:  %s subscribe '%s'", os.Args[0], url)
 		p("  listen in a browser:   open http://%s/, and in its console paste", clients)
 		p("                         new WebSocket('%s').onmessage = m => console.log(m.data)", url)
-		p("                         or     new EventSource('http://%s/sse/%s%s').onmessage = m => console.log(m.data)", clients, c.Name, query)
+		p("                         or     new EventSource('http://%s/sse/%s%s').addEventListener('hello', m => console.log(m.data))", clients, c.Name, query)
 		if c.SocketIO.Namespace != "" {
 			p("  listen with Socket.IO: io('http://%s%s'%s).on('hello', console.log)", clients, c.SocketIO.Namespace, credentials)
 		}

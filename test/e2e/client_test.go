@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"os/exec"
 	"regexp"
 	"strings"
@@ -185,6 +186,25 @@ func userToken(key, user string, rooms ...string) string {
 	}).Claims(map[string]any{"rooms": rooms}).Serialize()
 	Expect(err).NotTo(HaveOccurred())
 	return token
+}
+
+// serviceClients has npm's clients listen to a Channel of its own Pusher while
+// events are published, and returns what they say.
+func serviceClients(name string) string {
+	GinkgoHelper()
+	clients, err := address(shop, name+"-clients")
+	Expect(err).NotTo(HaveOccurred())
+	events, err := address(shop, name+"-events")
+	Expect(err).NotTo(HaveOccurred())
+	token := strings.TrimSpace(kubectl("create", "token", "default", "-n", shop, "--audience", "push.klaxon.dev"))
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "node", "service.js", clients, events, name)
+	cmd.Dir = "../clients"
+	cmd.Env = append(os.Environ(), "PUBLISH_TOKEN="+token)
+	out, err := cmd.CombinedOutput()
+	Expect(err).NotTo(HaveOccurred(), string(out))
+	return string(out)
 }
 
 // publishPod runs a pod that publishes one event with its ServiceAccount's

@@ -105,6 +105,8 @@ spec: {clients: {anonymous: true}, pusher: {metrics: {access: Open}}}
 `)
 		c := channel("ticker")
 		Expect(c.Status.URLs.WebSocket).To(Equal("ws://ticker-clients.shop.svc/ws/ticker"))
+		Expect(c.Status.URLs.SocketIO).To(Equal("http://ticker-clients.shop.svc/ticker"))
+		Expect(c.Status.URLs.EventStream).To(Equal("http://ticker-clients.shop.svc/sse/ticker"))
 		Expect(c.Status.Address.URL).To(Equal("http://ticker-events.shop.svc/v1/channels/ticker/events"))
 		Expect(get(&v1alpha1.Pusher{}, shop, "ticker").OwnerReferences[0].Name).To(Equal("ticker"))
 		listen("ticker", "ticker")
@@ -116,6 +118,16 @@ spec: {clients: {anonymous: true}, pusher: {metrics: {access: Open}}}
 			Expect(warning).NotTo(ContainSubstring(pod.Name))
 			Expect(*pod.Spec.AutomountServiceAccountToken).To(BeFalse())
 		}
+	})
+
+	It("serves every protocol's own clients through a Service", func() {
+		measured("prices", `
+apiVersion: push.klaxon.dev/v1alpha1
+kind: Channel
+metadata: {name: prices, namespace: shop}
+spec: {clients: {anonymous: true}, compression: {minBytes: 64}, socketIO: {recovery: true}}
+`)
+		AddReportEntry("clients", serviceClients("prices"))
 	})
 
 	It("lets Channels share a Pusher", func() {
