@@ -12,7 +12,16 @@ import (
 	"github.com/klaxon-dev/klaxon/pusher/wire/frames"
 )
 
-// level is flate's.
+// level is flate's. A writer for each message on its own is reset each time, which
+// costs the higher levels 10 µs for their tables. BenchmarkLevel, on JSON of orders:
+//
+//	        1 KiB         4 KiB         16 KiB
+//	1       8 µs, 34 %    16 µs, 26 %    69 µs, 24 %
+//	5      20 µs, 33 %    37 µs, 24 %   147 µs, 21 %
+//	9      23 µs, 32 %    50 µs, 23 %   351 µs, 20 %
+//
+// Level 1 takes half the time or less, and the others save 1 to 4 % of the plain
+// size more. Huffman codes alone are hardly faster, and leave 60 %.
 const level = flate.BestSpeed
 
 // keep is the largest buffer that is kept for the next message, in bytes.

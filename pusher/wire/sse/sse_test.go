@@ -80,7 +80,8 @@ type source struct {
 	lastID string
 	retry  string
 
-	data, eventType, id string
+	data          []byte
+	eventType, id string
 }
 
 func read(stream []byte) *source {
@@ -105,7 +106,7 @@ func (s *source) line(line string) {
 	case "event":
 		s.eventType = value
 	case "data":
-		s.data += value + "\n"
+		s.data = append(append(s.data, value...), '\n')
 	case "id":
 		if !strings.Contains(value, "\x00") {
 			s.id = value
@@ -119,14 +120,14 @@ func (s *source) line(line string) {
 
 func (s *source) dispatch() {
 	s.lastID = s.id
-	if s.data != "" {
-		m := message{s.eventType, strings.TrimSuffix(s.data, "\n"), s.lastID}
+	if len(s.data) > 0 {
+		m := message{s.eventType, strings.TrimSuffix(string(s.data), "\n"), s.lastID}
 		if m.Type == "" {
 			m.Type = "message"
 		}
 		s.events = append(s.events, m)
 	}
-	s.data, s.eventType = "", ""
+	s.data, s.eventType = nil, ""
 }
 
 func TestStreamAsAPageSeesIt(t *testing.T) {
