@@ -37,7 +37,16 @@ export class Polling {
     await p.push(`40${nsp}${auth ? JSON.stringify(auth) : ''}`);
     const answer = await p.next();
     assert.ok(answer.startsWith(`40${nsp}{`), answer);
+    p.session = JSON.parse(answer.slice(2 + nsp.length)).sid;
     return p;
+  }
+
+  // listen polls from now on, for as long as the session lives. next must not be
+  // used any more: what comes waits in the Inbox that is returned.
+  listen() {
+    const inbox = new Inbox();
+    (async () => { for (;;) inbox.put(await this.next()); })().catch((error) => inbox.end(error));
+    return inbox;
   }
 
   get url() { return this.server.http + path({ transport: 'polling', sid: this.sid }); }

@@ -205,7 +205,8 @@ describe('a second WebSocket of the session is closed', () => {
 describe('interrupted, the session goes on polling and may try again', () => {
   const again = async (p) => {
     await assertPolls(p, 'still');
-    const ws = await probing(p);
+    // The server may not have heard of the first WebSocket's end yet.
+    const ws = await eventually('another upgrade', () => probing(p).catch(() => undefined));
     ws.send('5');
     await assertHears(ws, 'at last');
     ws.terminate();
@@ -254,7 +255,7 @@ describe('interrupted, the session goes on polling and may try again', () => {
     await again(p);
   });
 
-  for (const first of ['5', '3probe', '2', '2prob', '40', '42["join","r"]', '1', '6', 'abc', '', Buffer.from('2probe')]) {
+  for (const first of ['3probe', '2', '2prob', '40', '42["join","r"]', '1', '6', 'abc', '', Buffer.from('2probe')]) {
     test(`by the packet ${typeof first === 'string' ? JSON.stringify(first) : 'of bytes'} in place of a probe`, async () => {
       const p = await Polling.connected(server);
       const ws = webSocket(server, { sid: p.sid });
