@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 )
 
@@ -99,6 +100,15 @@ var idle = []figure{
 	{"memory of the kernel per client, both ends", "B", func(r *report) float64 { return r.Steps[1].Server.KernelPerConnection }},
 }
 
+// spoken is a scenario of clients of another protocol than plain WebSocket.
+func spoken(name, what, path string) scenario {
+	return scenario{
+		name: name, what: fmt.Sprintf("10,000 clients by %s, 128 B (the floor by plain WebSocket)", what),
+		flags: "--connections 10000 --phases idle:3s,rate:10:TIME,in-flight:8:TIME", own: "--protocol " + name + " --url http://127.0.0.1:PORT" + path,
+		figures: append(slices.Clone(idle[:2]), perDelivery("CPU per delivery, 10 events/s", 2), perDelivery("CPU per delivery, 8 in flight", 3)),
+	}
+}
+
 var allScenarios = []scenario{
 	fanOut(1000, 128),
 	fanOut(1000, 1024),
@@ -135,6 +145,8 @@ var allScenarios = []scenario{
 		name: "users", what: "The same, each with a token, a user and a room of its own (the floor as above)",
 		flags: "--connections 10000 --phases idle:3s", own: "--url ws://127.0.0.1:PORT/ws/users?room=room-{i} --token-file KEPT/tokens", figures: idle,
 	},
+	spoken("socketio", "Socket.IO", "/c{ch}"),
+	spoken("sse", "Server-Sent Events", "/sse/c{ch}"),
 }
 
 func scenarioNames() []string {

@@ -40,6 +40,7 @@ func writeSettings(file string) error {
 		all = append(all, map[string]any{
 			"name": name, "revision": "bench", "clients": clients, "publishers": map[string]any{},
 			"limits":      map[string]any{"eventBytes": 64 << 10, "connections": 100000},
+			"socketIO":    map[string]any{"namespace": "/" + name},
 			"slowClients": map[string]any{"bufferBytes": 256 << 10, "policy": "Disconnect"},
 		})
 	}
