@@ -33,6 +33,8 @@ type Config struct {
 	Loops int
 	// Log takes what happens. Nil: the default logger.
 	Log *slog.Logger
+	// Replica says which of several this is. Nil: there is one.
+	Replica *Replica
 }
 
 // Server is one push server.
@@ -70,7 +72,7 @@ type listeners struct {
 
 // New builds a Server that serves s and listens. Nothing is accepted before Start.
 func New(config Config, s *settings.Settings) (*Server, error) {
-	srv := &Server{log: config.Log, config: config, failed: make(chan error, 4), drained: make(chan struct{}), stuck: defaultStuck, sids: newSIDs()}
+	srv := &Server{log: config.Log, config: config, failed: make(chan error, 4), drained: make(chan struct{}), stuck: defaultStuck, sids: newSIDs(config.Replica)}
 	if srv.log == nil {
 		srv.log = slog.Default()
 	}
@@ -112,7 +114,7 @@ func (srv *Server) newShards(s *settings.Settings) error {
 		n = runtime.GOMAXPROCS(0)
 	}
 	for i := range min(n, maxLoops) {
-		sh := &shard{server: srv, table: hub.NewTable(), number: uint8(i), start: time.Now()} //nolint:gosec // maxLoops
+		sh := &shard{server: srv, table: hub.NewTable(), number: uint8(i), start: time.Now()} // maxLoops
 		l, err := loop.New(sh, loopConfig(s, plain.MaxMessage))
 		if err != nil {
 			return err

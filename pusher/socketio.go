@@ -83,6 +83,9 @@ func (srv *Server) beginPolling(w http.ResponseWriter, r *http.Request, h *engin
 // serveSession serves a request that names a session.
 func (srv *Server) serveSession(w http.ResponseWriter, r *http.Request, sid string) {
 	h, ok := srv.sids.find(sid)
+	if ok && h.owner != srv.sids.owner && srv.config.Replica != nil && srv.config.Replica.Peers.Forward(w, r, h.owner) {
+		return
+	}
 	if !ok || h.owner != srv.sids.owner || int(h.shard) >= len(srv.shards) {
 		engineError(w, engineio.UnknownSession)
 		return
