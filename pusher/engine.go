@@ -28,7 +28,8 @@ const (
 type engine struct {
 	home    home
 	state   engineio.Session
-	hello   *engineHello
+	said    *said // nil: nothing
+	remote  address
 	decoder *socketio.Decoder // nil: no binary packet is under way
 	first   uint32            // of its sessions; the others follow
 	refused uint8             // CONNECTs that came to nothing
@@ -40,13 +41,19 @@ type engine struct {
 // noProbe is no connection's slot.
 const noProbe = ^loop.Slot(0)
 
-// engineHello is what the clients listener knows of an Engine.IO client. Each
-// CONNECT is checked by it again, because the handshake names no channel.
+// engineHello is what the clients listener knows of an Engine.IO client.
 type engineHello struct {
-	origin, host string
-	token        string // of the handshake; a CONNECT may carry another
-	remote       netip.AddrPort
-	poll         *poll // that the handshake is the first of; nil: a WebSocket
+	said   said
+	remote netip.AddrPort
+	poll   *poll // that the handshake is the first of; nil: a WebSocket
+}
+
+// said is what a handshake says that each CONNECT is checked by, because the
+// handshake names no channel.
+type said struct {
+	origin string
+	host   string // means nothing without an origin
+	token  string // a CONNECT may carry another
 }
 
 // probe is a WebSocket that names a session.
@@ -64,15 +71,19 @@ func (sh *shard) openEngine(c loop.Slot, h *engineHello) {
 	heartbeat := cur.settings.Pusher.Heartbeat
 	now := sh.now()
 	e := &engine{
-		state: engineio.NewSession(transport, now, heartbeat.Interval.Std(), heartbeat.Timeout.Std()),
-		hello: h, first: noSession, probe: noProbe, begun: now,
+		state:  engineio.NewSession(transport, now, heartbeat.Interval.Std(), heartbeat.Timeout.Std()),
+		remote: addressOf(h.remote), first: noSession, probe: noProbe, begun: now,
+	}
+	if h.said.origin != "" || h.said.token != "" {
+		kept := h.said
+		e.said = &kept
 	}
 	var sid string
 	e.home, sid = sh.server.sids.assign(sh.number, c)
 	sh.peers.At(uint32(c)).engine = e
 	if h.poll != nil {
 		_ = e.state.Poll() // the first
-		e.poll, h.poll = h.poll, nil
+		e.poll = h.poll
 	}
 	sh.send(c, frames.Encode(frames.Text, engineio.EncodeOpen(engineio.Handshake{
 		SID: sid, Upgrades: upgrades, MaxPayload: int64(cur.maxPayload),

@@ -4,6 +4,7 @@
 package pusher
 
 import (
+	"cmp"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
@@ -101,7 +102,7 @@ type credentials struct {
 func (sh *shard) connect(e *engine, p *socketio.Packet) {
 	ch, client, auth, no := sh.admit(e, p)
 	if no == nil {
-		s, ok := sh.begin(session{channel: ch, client: client, remote: addressOf(e.hello.remote), conn: e.home.slot, form: sh.engineForm(e), next: e.first})
+		s, ok := sh.begin(session{channel: ch, client: client, remote: e.remote, conn: e.home.slot, form: sh.engineForm(e), next: e.first})
 		if ok {
 			e.first = s
 			sh.welcome(e, s, auth.Rooms)
@@ -143,11 +144,11 @@ func (sh *shard) admit(e *engine, p *socketio.Packet) (ch *channel, client auth.
 	if err != nil {
 		return ch, client, said, refuse(codeBadRequest, err.Error())
 	}
-	if said.Token == "" {
-		said.Token = e.hello.token
-	}
-	if err := snap.verifier.Origin(ch.Name, e.hello.origin, e.hello.host); err != nil {
-		return ch, client, said, refuse(codeForbidden, err.Error())
+	if e.said != nil {
+		said.Token = cmp.Or(said.Token, e.said.token)
+		if err := snap.verifier.Origin(ch.Name, e.said.origin, e.said.host); err != nil {
+			return ch, client, said, refuse(codeForbidden, err.Error())
+		}
 	}
 	if client, err = snap.verifier.Client(ch.Name, said.Token); err != nil {
 		var refused *auth.Error

@@ -58,7 +58,7 @@ func (srv *Server) serveEngine(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Retry-After", "5")
 		problem(w, http.StatusServiceUnavailable, "this push server takes no more connections now")
 	default:
-		h := &engineHello{origin: origin, host: r.Host, token: token(r.Header.Get("Authorization"), nil, query)}
+		h := &engineHello{said: said{origin, r.Host, token(r.Header.Get("Authorization"), nil, query)}}
 		h.remote, _ = netip.ParseAddrPort(r.RemoteAddr) // as net/http writes it
 		if upgrade {
 			srv.handOver(w, r, offer{hello: h, deflate: srv.current.Load().deflate, kind: loop.Packets, shard: srv.leastLoaded()})
@@ -120,8 +120,8 @@ func (srv *Server) upgradeEngine(c *acceptor.Conn) bool {
 		return false
 	}
 	h := &engineHello{
-		origin: string(c.Request.Origin), host: string(c.Request.Host), remote: c.Remote,
-		token: token(string(c.Request.Authorization), nil, query),
+		said:   said{string(c.Request.Origin), string(c.Request.Host), token(string(c.Request.Authorization), nil, query)},
+		remote: c.Remote,
 	}
 	srv.adopt(c, offer{hello: h, deflate: snap.deflate, kind: loop.Packets, shard: srv.leastLoaded()})
 	return true
