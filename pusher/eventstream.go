@@ -4,6 +4,7 @@
 package pusher
 
 import (
+	"bytes"
 	"math/rand/v2"
 	"net/http"
 	"net/netip"
@@ -15,10 +16,15 @@ import (
 	"github.com/klaxon-dev/klaxon/pusher/wire/sse"
 )
 
-// streamHead is the response that an event stream begins with. The body ends with
-// the connection, so that one frame serves all. Proxies neither keep nor gather it.
-const streamHead = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache, no-transform\r\n" +
-	"X-Accel-Buffering: no\r\nConnection: close\r\n"
+// describeStream sets what the answer to an event stream's request begins with.
+// The body ends with the connection, so that one frame serves all. Proxies neither
+// keep nor gather it.
+func describeStream(h http.Header) {
+	h.Set("Content-Type", "text/event-stream")
+	h.Set("Cache-Control", "no-cache, no-transform")
+	h.Set("X-Accel-Buffering", "no")
+	h.Set("Connection", "close")
+}
 
 // serveEventStream admits an EventSource. What it may not have for good is refused
 // with a status, after which an EventSource never comes back; what may pass is
@@ -51,6 +57,7 @@ func (srv *Server) serveEventStream(w http.ResponseWriter, r *http.Request) {
 		problem(w, streamStatus(h.refusal.code), h.refusal.reason)
 		return
 	}
+	describeStream(w.Header())
 	h.form = hub.EventStream
 	h.resumes = r.Header.Get("Last-Event-Id") != "" || query.Get("lastEventId") != ""
 	if r.Method == http.MethodHead || !srv.handOverStream(w, h) {
@@ -71,9 +78,7 @@ func streamStatus(code wire.CloseCode) int {
 
 // comeBack ends the stream of a client that should try again later.
 func (srv *Server) comeBack(w http.ResponseWriter) {
-	w.Header().Set("Content-Type", "text/event-stream")
-	w.Header().Set("Cache-Control", "no-cache, no-transform")
-	w.Header().Set("Connection", "close")
+	describeStream(w.Header())
 	_, _ = w.Write(sse.EncodeRetry(srv.jitter())) // the client may be gone; there is nobody else to tell
 }
 
@@ -85,11 +90,10 @@ func (srv *Server) jitter() time.Duration {
 // handOverStream answers the request and gives its socket to a loop. It reports
 // whether a loop has taken it.
 func (srv *Server) handOverStream(w http.ResponseWriter, h *hello) bool {
-	head := []byte(streamHead)
-	for name := range w.Header() {
-		head = append(append(append(append(head, name...), ": "...), w.Header().Get(name)...), "\r\n"...)
-	}
-	head = append(head, "\r\n"...)
+	var head bytes.Buffer
+	head.WriteString("HTTP/1.1 200 OK\r\n")
+	_ = w.Header().Write(&head) // a buffer takes all
+	head.WriteString("\r\n")
 	conn, _, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		srv.log.Error("taking over a client's connection", "error", err)
@@ -100,7 +104,7 @@ func (srv *Server) handOverStream(w http.ResponseWriter, h *hello) bool {
 		srv.log.Error("taking over a client's socket", "error", err)
 		return false
 	}
-	return srv.leastLoaded().loop.Adopt(loop.Socket{FD: fd, Kind: loop.EventStream, Answer: head}, h)
+	return srv.leastLoaded().loop.Adopt(loop.Socket{FD: fd, Kind: loop.EventStream, Answer: head.Bytes()}, h)
 }
 
 // welcomeStream says the first words on an event stream.

@@ -57,7 +57,10 @@ func TestPackets(t *testing.T) {
 
 func TestPacketsStopWhenAsked(t *testing.T) {
 	n := 0
-	for range Packets([]byte("2\x1e3\x1e")) {
+	for _, err := range Packets([]byte("2\x1e3\x1e")) {
+		if err != nil {
+			t.Error(err)
+		}
 		n++
 		break
 	}
