@@ -7,7 +7,7 @@ import { io as older } from 'socket.io-client-4.4';
 import oldest from 'socket.io-client-2';
 import WebSocket from 'ws';
 import { start, token } from './server.js';
-import { event, eventually, Inbox, within } from './wait.js';
+import { connected, event, eventually, Inbox, within } from './wait.js';
 
 let server;
 before(async () => { server = await start(); });
@@ -15,21 +15,6 @@ after(() => server.stop());
 
 const sockets = [];
 after(() => { for (const s of sockets) s.close(); });
-
-// connected waits until the client is, by the last of its transports.
-async function connected(socket) {
-  if (!socket.connected) {
-    await within(new Promise((resolve, reject) => {
-      socket.once('connect', resolve);
-      socket.once('connect_error', reject);
-    }), 'connect');
-  }
-  const { engine, opts } = socket.io;
-  const last = opts.transports.at(-1);
-  if (engine.transport.name !== last) await event(engine, 'upgrade');
-  assert.equal(engine.transport.name, last);
-  return socket;
-}
 
 // told keeps events of a name.
 function told(socket, name) {

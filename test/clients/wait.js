@@ -24,6 +24,22 @@ export function event(emitter, name, ms = patience) {
   return within(promise, `the event ${name}`, ms);
 }
 
+// connected waits until a Socket.IO client is, by the last of its transports. The
+// upgrade may be done before the namespace is joined, or after.
+export async function connected(socket) {
+  if (!socket.connected) {
+    await within(new Promise((resolve, reject) => {
+      socket.once('connect', resolve);
+      socket.once('connect_error', reject);
+    }), 'connect');
+  }
+  const { engine, opts } = socket.io;
+  const last = opts.transports.at(-1);
+  if (engine.transport.name !== last) await event(engine, 'upgrade');
+  assert.equal(engine.transport.name, last);
+  return socket;
+}
+
 // eventually tries again until the function returns something true.
 export async function eventually(what, check, ms = patience) {
   for (const end = performance.now() + ms; ;) {
