@@ -80,6 +80,11 @@ type ChannelSpec struct {
 	// +optional
 	SlowClients *SlowClientsSpec `json:"slowClients,omitempty"`
 
+	// History says how much of what was published is kept, for clients that come
+	// back. Without it the defaults below hold.
+	// +optional
+	History *HistorySpec `json:"history,omitempty"`
+
 	// SocketIO says how Socket.IO clients reach the Channel. They can without it
 	// as well, at the default namespace.
 	// +optional
@@ -224,6 +229,33 @@ type SlowClientsSpec struct {
 	Policy SlowClientPolicy `json:"policy,omitempty"`
 }
 
+// HistorySpec bounds the Channel's log of events. A client that comes back gets
+// exactly what it missed, if that is still there, and otherwise is told. There is
+// one log for a Channel: what is kept is the same for all of its rooms.
+type HistorySpec struct {
+	// Size is how many events are kept. 0 keeps none: no client is recovered.
+	// Default: 1000.
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=100000
+	// +optional
+	Size *int32 `json:"size,omitempty"`
+
+	// TTL is how long an event is kept. From 1s to 24h. Default: 5m.
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=20
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]{1,6}([.][0-9]{1,3})?(h|m|s)|[0-9]{1,6}ms){1,4}$') && duration(self) >= duration('1s') && duration(self) <= duration('24h')",message="history.ttl is a duration from 1s to 24h, for example 5m; to keep nothing set history.size to 0"
+	// +optional
+	TTL *metav1.Duration `json:"ttl,omitempty"`
+
+	// Bytes is how much memory or storage the kept events may take in all; the
+	// oldest go first. From 1Mi to 1Gi. Default: 8Mi.
+	// +kubebuilder:validation:XIntOrString
+	// +kubebuilder:validation:MaxLength=20
+	// +kubebuilder:validation:XValidation:rule="isQuantity(string(self)) && quantity(string(self)).isInteger() && quantity(string(self)).compareTo(quantity('1Mi')) >= 0 && quantity(string(self)).compareTo(quantity('1Gi')) <= 0",message="history.bytes is a whole number of bytes from 1Mi to 1Gi, for example 8Mi; to keep nothing set history.size to 0"
+	// +optional
+	Bytes *resource.Quantity `json:"bytes,omitempty"`
+}
+
 // SocketIOSpec says how Socket.IO clients reach a Channel.
 type SocketIOSpec struct {
 	// Namespace by which Socket.IO clients name the Channel: "/", or "/" and up
@@ -237,11 +269,11 @@ type SocketIOSpec struct {
 	// +optional
 	Namespace string `json:"namespace,omitempty"`
 
-	// Recovery gives clients what Socket.IO's connection state recovery needs:
-	// a private session id (pid) when they connect, and each event's offset as
-	// its last argument. For now no client is ever recovered, because nothing
-	// is kept yet: a client that comes back is a new one, and its
-	// socket.recovered is false. Default: false.
+	// Recovery is Socket.IO's connection state recovery: clients get a private
+	// session id (pid) when they connect and each event's offset as its last
+	// argument; one that comes back by itself within history's bounds has its
+	// id, its rooms and what it missed again, and its socket.recovered is true.
+	// Handlers of events must expect the additional argument. Default: false.
 	// +optional
 	Recovery bool `json:"recovery,omitempty"`
 }

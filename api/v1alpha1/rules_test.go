@@ -212,6 +212,24 @@ func TestSocketIO(t *testing.T) {
 	table.run(t, "Channel")
 }
 
+func TestChannelHistory(t *testing.T) {
+	rules{
+		{"{history: {}}", ""},
+		{"{history: {size: 0}}", ""},
+		{"{history: {size: 100000, ttl: 24h, bytes: 1Gi}}", ""},
+		{"{history: {ttl: 1s, bytes: 1Mi}}", ""},
+		{"{history: {size: -1}}", "spec.history.size"},
+		{"{history: {size: 100001}}", "spec.history.size"},
+		{"{history: {ttl: 999ms}}", historyTTLRule},
+		{"{history: {ttl: 0s}}", historyTTLRule},
+		{"{history: {ttl: 24h1s}}", historyTTLRule},
+		{"{history: {ttl: 5 minutes}}", historyTTLRule},
+		{"{history: {bytes: 1048575}}", historyBytesRule},
+		{"{history: {bytes: 0}}", historyBytesRule},
+		{"{history: {bytes: 2Gi}}", historyBytesRule},
+	}.run(t, "Channel")
+}
+
 func TestCompression(t *testing.T) {
 	rules{
 		{"{compression: {}}", ""},

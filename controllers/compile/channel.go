@@ -20,6 +20,7 @@ func channelSettings(ch *v1alpha1.Channel, secrets Secrets) (settings.Channel, *
 		Name:        ch.Name,
 		Limits:      limits(ch.Spec.Limits),
 		SlowClients: slowClients(ch.Spec.SlowClients),
+		History:     history(ch.Spec.History),
 		SocketIO:    socketIO(ch),
 		Compression: compression(ch.Spec.Compression),
 	}
@@ -102,6 +103,19 @@ func slowClients(spec *v1alpha1.SlowClientsSpec) settings.SlowClients {
 	if spec.Policy != "" {
 		out.Policy = settings.SlowClientPolicy(spec.Policy)
 	}
+	return out
+}
+
+func history(spec *v1alpha1.HistorySpec) settings.History {
+	out := settings.History{Size: defaultHistorySize, TTL: settings.Duration(defaultHistoryTTL), Bytes: defaultHistoryBytes}
+	if spec == nil {
+		return out
+	}
+	if spec.Size != nil {
+		out.Size = int64(*spec.Size)
+	}
+	out.TTL = settings.Duration(duration(spec.TTL, defaultHistoryTTL))
+	out.Bytes = quantity(spec.Bytes, defaultHistoryBytes)
 	return out
 }
 

@@ -11,6 +11,10 @@ const (
 	defaultConnections = 100000
 	defaultBufferBytes = 256 << 10
 
+	defaultHistorySize  = 1000
+	defaultHistoryTTL   = 5 * time.Minute
+	defaultHistoryBytes = 8 << 20
+
 	defaultCompressBytes = 1 << 10
 
 	defaultHeartbeatInterval = 25 * time.Second

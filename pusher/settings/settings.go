@@ -83,6 +83,7 @@ type Channel struct {
 	Publishers  Publishers  `json:"publishers"`
 	Limits      Limits      `json:"limits"`
 	SlowClients SlowClients `json:"slowClients"`
+	History     History     `json:"history"`
 	SocketIO    SocketIO    `json:"socketIO"`
 	// Compression of WebSocket messages. Nil: none is compressed.
 	Compression *Compression `json:"compression,omitempty"`
@@ -141,6 +142,17 @@ const (
 type SlowClients struct {
 	BufferBytes int64            `json:"bufferBytes"`
 	Policy      SlowClientPolicy `json:"policy"`
+}
+
+// History bounds a Channel's log of events. The zero History keeps none, as in
+// documents older than the field.
+type History struct {
+	// Size is how many events are kept. 0: none.
+	Size int64 `json:"size"`
+	// TTL is how long an event is kept.
+	TTL Duration `json:"ttl"`
+	// Bytes is how much the kept events may take in all.
+	Bytes int64 `json:"bytes"`
 }
 
 // SocketIO says how Socket.IO clients reach a Channel.

@@ -175,6 +175,7 @@ func TestValidateFindsEverythingAtOnce(t *testing.T) {
 	c.SlowClients = SlowClients{BufferBytes: 1, Policy: "Wait"}
 	c.SocketIO.Namespace = "orders"
 	c.Compression = &Compression{MinBytes: 63}
+	c.History = History{Size: -1, TTL: Duration(time.Millisecond), Bytes: 1}
 	s.Channels[2].Name = s.Channels[1].Name
 	err := s.Validate()
 	if err == nil {
@@ -189,6 +190,7 @@ func TestValidateFindsEverythingAtOnce(t *testing.T) {
 		"channels[channel-00000].limits.eventBytes:", "channels[channel-00000].limits.connections:",
 		"channels[channel-00000].slowClients.bufferBytes:", "channels[channel-00000].slowClients.policy:",
 		"channels[channel-00000].socketIO.namespace:", "channels[channel-00000].compression.minBytes:",
+		"channels[channel-00000].history.size:", "channels[channel-00000].history.ttl:", "channels[channel-00000].history.bytes:",
 		"channels[channel-00001]: is out of order or twice",
 	} {
 		if !strings.Contains(err.Error(), want) {

@@ -26,6 +26,14 @@ const (
 	// are compressed: below it the frame grows, above it there is no message.
 	MinCompressBytes = 64
 	MaxCompressBytes = 1 << 20
+	// MaxHistorySize bounds how many events are kept.
+	MaxHistorySize = 100_000
+	// MinHistoryTTL and MaxHistoryTTL bound how long.
+	MinHistoryTTL = time.Second
+	MaxHistoryTTL = 24 * time.Hour
+	// MinHistoryBytes has room for any event; MaxHistoryBytes bounds the kept ones.
+	MinHistoryBytes = MaxEventBytes
+	MaxHistoryBytes = 1 << 30
 	// MinSecretBytes is the least length of an HMAC key (RFC 7518 section 3.2)
 	// and of a static publisher token.
 	MinSecretBytes = 32
@@ -123,6 +131,7 @@ func (c *Channel) validate(at problems) {
 		c.SlowClients.BufferBytes, MinBufferBytes, MaxBufferBytes)
 	at.at(".slowClients.policy").check(c.SlowClients.Policy == Disconnect || c.SlowClients.Policy == DropOldest,
 		"%q is neither %s nor %s", c.SlowClients.Policy, Disconnect, DropOldest)
+	c.History.validate(at.at(".history"))
 	if ns := c.SocketIO.Namespace; ns != "" {
 		at.at(".socketIO.namespace").check(len(ns) <= MaxNamespace && namespaceRE.MatchString(ns),
 			"%q is not a namespace: \"/\", or at most %d of A-Z a-z 0-9 _ . : - and /, beginning with / and without an empty part",
@@ -132,6 +141,15 @@ func (c *Channel) validate(at problems) {
 		at.at(".compression.minBytes").check(z.MinBytes >= MinCompressBytes && z.MinBytes <= MaxCompressBytes,
 			"%d is not from %d to %d", z.MinBytes, MinCompressBytes, MaxCompressBytes)
 	}
+}
+
+func (h *History) validate(at problems) {
+	if *h == (History{}) {
+		return
+	}
+	at.at(".size").check(h.Size >= 0 && h.Size <= MaxHistorySize, "%d is not from 0 to %d", h.Size, MaxHistorySize)
+	at.at(".ttl").check(h.TTL.Std() >= MinHistoryTTL && h.TTL.Std() <= MaxHistoryTTL, "%s is not from 1s to 24h", h.TTL.Std())
+	at.at(".bytes").check(h.Bytes >= MinHistoryBytes && h.Bytes <= MaxHistoryBytes, "%d is not from %d to %d", h.Bytes, MinHistoryBytes, MaxHistoryBytes)
 }
 
 func isSHA256(s string) bool {
