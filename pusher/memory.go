@@ -38,6 +38,23 @@ func (s *storms) over(opened, now int64) bool {
 	return true
 }
 
+// tidyHistory is how often the broker is asked to let go of what is too old.
+const tidyHistory = 10 * time.Second
+
+// tidyBroker has the broker drop what is too old, until the Server drains.
+func (srv *Server) tidyBroker() {
+	tick := time.NewTicker(tidyHistory)
+	defer tick.Stop()
+	for {
+		select {
+		case <-srv.drained:
+			return
+		case <-tick.C:
+			srv.broker.Tidy()
+		}
+	}
+}
+
 // releaseMemory gives memory back to the kernel after each storm, until the
 // Server drains.
 func (srv *Server) releaseMemory() {

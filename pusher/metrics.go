@@ -27,6 +27,8 @@ var (
 	connectionsDesc = desc("connections", "Client connections now, by channel.", "channel")
 	openedDesc      = desc("connections_opened_total", "Client connections that were taken, by loop.", "loop")
 	publishedDesc   = desc("events_published_total", "Events taken from publishers, duplicates not counted, by channel.", "channel")
+	keptDesc        = desc("history_events", "Events that are kept for clients that come back, by channel.", "channel")
+	keptBytesDesc   = desc("history_bytes", "Memory that kept events take, about, by channel.", "channel")
 	deliveriesDesc  = desc("deliveries_total", "Events written whole to a client.")
 	droppedDesc     = desc("events_dropped_total", "Events not written to a client, by reason.", "reason")
 	bytesDesc       = desc("client_bytes_total", "Bytes exchanged with clients, by direction.", "direction")
@@ -58,7 +60,7 @@ func (m *metrics) handler() http.Handler {
 // Describe names the metrics.
 func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		connectionsDesc, openedDesc, publishedDesc, deliveriesDesc, droppedDesc, bytesDesc,
+		connectionsDesc, openedDesc, publishedDesc, keptDesc, keptBytesDesc, deliveriesDesc, droppedDesc, bytesDesc,
 		closesDesc, lagDesc, longestDesc, latencyDesc, settingsDesc,
 	} {
 		ch <- d
@@ -78,6 +80,9 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	for name, c := range snap.channels {
 		gauge(connectionsDesc, float64(c.counters.connections.Load()), name)
 		counter(publishedDesc, c.counters.published.Load(), name)
+		events, bytes := m.server.broker.Kept(name)
+		gauge(keptDesc, float64(events), name)
+		gauge(keptBytesDesc, float64(bytes), name)
 	}
 	var deliveries, dropped, in, out uint64
 	for i, sh := range m.server.shards {

@@ -190,6 +190,7 @@ func (srv *Server) AdminAddr() net.Addr { return srv.listeners.admin.Addr() }
 func (srv *Server) Start() {
 	l := &srv.listeners
 	srv.running.Go(srv.releaseMemory)
+	srv.running.Go(srv.tidyBroker)
 	srv.running.Go(func() {
 		if err := l.clients.Run(); err != nil {
 			srv.failed <- fmt.Errorf("pusher: clients listener: %w", err)

@@ -100,14 +100,6 @@ func (s *snapshot) limits(name string) (settings.Limits, bool) {
 	return c.Limits, true
 }
 
-func (s *snapshot) names() []string {
-	names := make([]string, len(s.settings.Channels))
-	for i := range s.settings.Channels {
-		names[i] = s.settings.Channels[i].Name
-	}
-	return names
-}
-
 // Reload serves s from now on. It returns when every loop does. On an error the
 // settings that were served before still are.
 func (srv *Server) Reload(s *settings.Settings) error {
@@ -123,7 +115,7 @@ func (srv *Server) Reload(s *settings.Settings) error {
 
 	// A Channel's log and its place in the tables are there before anybody may
 	// publish to it or connect, and go after nobody may any more.
-	srv.broker.SetChannels(append(prev.names(), change.added...))
+	srv.broker.SetChannels(slices.Concat(prev.settings.Channels, change.settings(next)))
 	change.positions = make([]wire.Position, len(change.added))
 	for i, name := range change.added {
 		change.positions[i], _ = srv.broker.Position(name)
@@ -131,7 +123,7 @@ func (srv *Server) Reload(s *settings.Settings) error {
 	srv.onLoops(func(sh *shard) { sh.prepare(change) })
 	srv.current.Store(next)
 	srv.onLoops(func(sh *shard) { sh.apply(next, change) })
-	srv.broker.SetChannels(next.names())
+	srv.broker.SetChannels(next.settings.Channels)
 	heartbeat := next.settings.Pusher.Heartbeat
 	if err := srv.listeners.clients.SetPatience(heartbeat.Interval.Std() + heartbeat.Timeout.Std()); err != nil {
 		srv.log.Warn("peers that vanish are noticed by the heartbeat only", "error", err)
@@ -176,6 +168,15 @@ func diff(prev, next *snapshot) *change {
 	slices.Sort(c.removed)
 	slices.Sort(c.changed)
 	return c
+}
+
+// settings of the added Channels.
+func (c *change) settings(of *snapshot) []settings.Channel {
+	all := make([]settings.Channel, 0, len(c.added))
+	for _, name := range c.added {
+		all = append(all, of.channels[name].Channel)
+	}
+	return all
 }
 
 // onLoops runs fn on every loop and waits until all have run it, or ended.

@@ -7,10 +7,13 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/base32"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/klaxon-dev/klaxon/pusher/settings"
 	"github.com/klaxon-dev/klaxon/pusher/wire"
 )
 
@@ -50,6 +53,8 @@ type channelLog struct {
 	closed bool
 	seq    uint64
 	seen   window
+
+	history history
 }
 
 // NewMemory returns a broker without channels. It calls deliver for each stored
@@ -63,28 +68,29 @@ func NewMemory(deliver func(channel string, pos wire.Position, ev *wire.Event), 
 	return &Memory{deliver: deliver, clock: clock, logs: map[string]*channelLog{}}
 }
 
-// SetChannels gives every name a log, keeps those that have one, and ends all
-// others. When it returns, nothing is delivered to an ended log any more. A
-// name that ended and comes back has a new log: another epoch, from sequence 1.
-func (m *Memory) SetChannels(names []string) {
-	for _, l := range m.swap(names) {
+// SetChannels gives every channel a log, keeps those that there are, with as much
+// of their history as is wanted now, and ends all others. When it returns, nothing
+// is delivered to an ended log any more. A channel that ended and comes back has a
+// new log: another epoch, from the beginning.
+func (m *Memory) SetChannels(channels []settings.Channel) {
+	for _, l := range m.swap(channels) {
 		l.close() // may wait for a delivery, so nobody else waits for this
 	}
 }
 
-// swap puts the logs of names in place and returns those that ended.
-func (m *Memory) swap(names []string) []*channelLog {
+// swap puts the logs of channels in place and returns those that ended.
+func (m *Memory) swap(channels []settings.Channel) []*channelLog {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	logs := make(map[string]*channelLog, len(names))
-	for _, name := range names {
-		switch {
-		case logs[name] != nil:
-		case m.logs[name] != nil:
-			logs[name] = m.logs[name]
-		default:
-			logs[name] = &channelLog{epoch: newEpoch()}
+	logs := make(map[string]*channelLog, len(channels))
+	for i := range channels {
+		c := &channels[i]
+		l := m.logs[c.Name]
+		if l == nil {
+			l = newLog()
 		}
+		l.history.limit(c.History, m.clock())
+		logs[c.Name] = l
 	}
 	var ended []*channelLog
 	for name, l := range m.logs {
@@ -96,15 +102,26 @@ func (m *Memory) swap(names []string) []*channelLog {
 	return ended
 }
 
+func newLog() *channelLog {
+	epoch := newEpoch()
+	return &channelLog{epoch: epoch, history: history{epoch: epoch}}
+}
+
+func (m *Memory) log(channel string) *channelLog {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.logs[channel]
+}
+
 // Publish stores the events in the channel's log and answers with a receipt for
 // each, in their order. It owns the events from then on.
 //
 // Delivery guarantees:
 //   - All events are stored, next to each other and in their order, or, with an
 //     error, none is. Errors are ErrUnknownChannel and the context's.
-//   - Sequences of a log begin with 1 and leave no gap. Every stored event is
-//     delivered exactly once, in the order of the sequences. With Memory it has
-//     been delivered when Publish returns.
+//   - Sequences of a log rise; with Memory they begin with 1 and leave no gap.
+//     Every stored event is delivered exactly once, in the order of the sequences.
+//     With Memory it has been delivered when Publish returns.
 //   - An event whose ID was stored in this log within the dedup window (two
 //     minutes, and at most 8 MiB of ids: see window) is not stored again: its
 //     receipt says Duplicate and has the position of the first. That holds
@@ -115,9 +132,7 @@ func (m *Memory) Publish(ctx context.Context, channel string, events []*wire.Eve
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	m.mu.RLock()
-	l := m.logs[channel]
-	m.mu.RUnlock()
+	l := m.log(channel)
 	if l == nil {
 		return nil, ErrUnknownChannel
 	}
@@ -144,13 +159,51 @@ func (m *Memory) Publish(ctx context.Context, channel string, events []*wire.Eve
 // sequence 0 when there is none yet; false when there is no such channel. It
 // waits for nobody.
 func (m *Memory) Position(channel string) (wire.Position, bool) {
-	m.mu.RLock()
-	l := m.logs[channel]
-	m.mu.RUnlock()
+	l := m.log(channel)
 	if l == nil {
 		return wire.Position{}, false
 	}
 	return wire.Position{Epoch: l.epoch, Seq: l.delivered.Load()}, true
+}
+
+// Read returns a part of what is kept of a channel: see wire.Range. What Position
+// says, or a delivery had, can be read at once.
+//
+// It can be read what follows a position if that is of the log's epoch, not ahead
+// of it, and nothing that follows has been dropped by the channel's
+// settings.History. Otherwise the error is a wire.LostError. Other errors are
+// ErrUnknownChannel and the context's.
+func (m *Memory) Read(ctx context.Context, channel string, r wire.Range) (wire.Page, error) {
+	if err := ctx.Err(); err != nil {
+		return wire.Page{}, err
+	}
+	l := m.log(channel)
+	if l == nil {
+		return wire.Page{}, ErrUnknownChannel
+	}
+	return l.history.read(r, m.clock())
+}
+
+// Tidy drops what has become too old in channels that nobody publishes to or
+// reads. It is to be called now and then.
+func (m *Memory) Tidy() {
+	m.mu.RLock()
+	logs := slices.Collect(maps.Values(m.logs))
+	m.mu.RUnlock()
+	now := m.clock()
+	for _, l := range logs {
+		l.tidy(now)
+	}
+}
+
+// Kept is how many events are kept of a channel and about how many bytes of
+// memory they take. What has become too old is dropped.
+func (m *Memory) Kept(channel string) (events int, bytes int64) {
+	l := m.log(channel)
+	if l == nil {
+		return 0, 0
+	}
+	return l.history.size(m.clock())
 }
 
 // store gives the event its place, or finds the one it has.
@@ -167,7 +220,16 @@ func (l *channelLog) store(ev *wire.Event, now time.Time) wire.Receipt {
 	} else {
 		l.seen.add(ev.ID, l.seq, now)
 	}
+	l.history.add(ev, now)
 	return wire.Receipt{ID: ev.ID, Position: pos}
+}
+
+func (l *channelLog) tidy(now time.Time) {
+	l.history.size(now)
+	if l.mu.TryLock() { // otherwise somebody publishes, who forgets as well
+		l.seen.forget(now)
+		l.mu.Unlock()
+	}
 }
 
 // close waits for a delivery that is under way.

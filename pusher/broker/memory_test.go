@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/klaxon-dev/klaxon/pusher/broker/brokertest"
+	"github.com/klaxon-dev/klaxon/pusher/settings"
 	"github.com/klaxon-dev/klaxon/pusher/wire"
 )
 
@@ -21,6 +22,9 @@ func TestContract(t *testing.T) {
 		return NewMemory(deliver, nil)
 	})
 }
+
+// one is a channel c with the defaults.
+var one = []settings.Channel{{Name: "c", History: settings.History{Size: 1000, TTL: settings.Duration(5 * time.Minute), Bytes: 8 << 20}}}
 
 func ignore(string, wire.Position, *wire.Event) {}
 
@@ -49,7 +53,7 @@ func TestUnknownChannelHasACode(t *testing.T) {
 func TestDedupWindowInTime(t *testing.T) {
 	c := &clock{time.Unix(1000, 0)}
 	m := NewMemory(ignore, c.now)
-	m.SetChannels([]string{"c"})
+	m.SetChannels(one)
 	publishOne(t, m, "a")
 	c.advance(time.Minute)
 	publishOne(t, m, "b")
@@ -76,7 +80,7 @@ func TestDedupWindowInTime(t *testing.T) {
 
 func TestDedupWindowInBytes(t *testing.T) {
 	m := NewMemory(ignore, func() time.Time { return time.Unix(1000, 0) })
-	m.SetChannels([]string{"c"})
+	m.SetChannels(one)
 	id := func(i int) string { return fmt.Sprintf("%s-%07d", strings.Repeat("x", 64), i) }
 	fits := DedupBytes / (idCost + len(id(0)))
 	const more = 1000
@@ -101,20 +105,20 @@ func TestDedupWindowInBytes(t *testing.T) {
 func TestDedupGivesMemoryBack(t *testing.T) {
 	c := &clock{time.Unix(1000, 0)}
 	m := NewMemory(ignore, c.now)
-	m.SetChannels([]string{"c"})
+	m.SetChannels(one)
 	for i := range 1000 {
 		publishOne(t, m, fmt.Sprint(i))
 	}
 	c.advance(DedupWindow + 1)
 	publishOne(t, m, "")
-	if w := m.logs["c"].seen; w.bytes != 0 || cap(w.queue) != 0 || w.seqs != nil {
-		t.Fatalf("still holds %d bytes, a queue of %d", w.bytes, cap(w.queue))
+	if w := m.logs["c"].seen; w.bytes != 0 || cap(w.queue.items) != 0 || w.seqs != nil {
+		t.Fatalf("still holds %d bytes, a queue of %d", w.bytes, cap(w.queue.items))
 	}
 }
 
 func TestPublishAfterCancel(t *testing.T) {
 	m := NewMemory(ignore, nil)
-	m.SetChannels([]string{"c"})
+	m.SetChannels(one)
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	if _, err := m.Publish(ctx, "c", []*wire.Event{{}}); !errors.Is(err, context.Canceled) {
@@ -135,7 +139,7 @@ func TestPositionDuringDelivery(t *testing.T) {
 			wrong.Add(1)
 		}
 	}, nil)
-	m.SetChannels([]string{"c"})
+	m.SetChannels(one)
 	for range 10 {
 		publishOne(t, m, "")
 	}
@@ -148,7 +152,7 @@ func BenchmarkPublish(b *testing.B) {
 	for name, withID := range map[string]bool{"no id": false, "id": true} {
 		b.Run(name, func(b *testing.B) {
 			m := NewMemory(ignore, nil)
-			m.SetChannels([]string{"c"})
+			m.SetChannels(one)
 			b.ReportAllocs()
 			for i := 0; b.Loop(); i++ {
 				ev := &wire.Event{}
@@ -160,5 +164,94 @@ func BenchmarkPublish(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// memoryOf is a Memory with one channel c, of a history, that a test's clock moves.
+func memoryOf(h settings.History) (*Memory, *clock) {
+	c := &clock{time.Unix(1000, 0)}
+	m := NewMemory(ignore, c.now)
+	m.SetChannels([]settings.Channel{{Name: "c", History: h}})
+	return m, c
+}
+
+func first(t *testing.T, m *Memory) uint64 {
+	t.Helper()
+	p, err := m.Read(t.Context(), "c", wire.Range{Limit: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p.Oldest.Seq + 1
+}
+
+func TestHistoryInTime(t *testing.T) {
+	m, c := memoryOf(settings.History{Size: 100, TTL: settings.Duration(time.Minute), Bytes: 1 << 20})
+	publishOne(t, m, "")
+	c.advance(40 * time.Second)
+	publishOne(t, m, "")
+	c.advance(20 * time.Second)
+	if f := first(t, m); f != 1 {
+		t.Fatalf("after exactly its time: the first kept event is %d", f)
+	}
+	c.advance(1)
+	if f := first(t, m); f != 2 {
+		t.Fatalf("after its time: the first kept event is %d", f)
+	}
+	c.advance(time.Hour)
+	m.Tidy()
+	if n, b := m.logs["c"].history.kept.len(), m.logs["c"].history.bytes; n != 0 || b != 0 {
+		t.Fatalf("%d events, %d bytes are held for nothing", n, b)
+	}
+	end, _ := m.Position("c")
+	if p, err := m.Read(t.Context(), "c", wire.Range{After: end, Limit: 1}); err != nil || len(p.Events) != 0 || p.Oldest != end {
+		t.Fatalf("behind the last event, which has gone: %+v, %v", p, err)
+	}
+}
+
+func TestHistoryInBytes(t *testing.T) {
+	const limit = 1 << 20
+	m, _ := memoryOf(settings.History{Size: 100_000, TTL: settings.Duration(time.Minute), Bytes: limit})
+	event := func() []*wire.Event { return []*wire.Event{{Name: "n", Data: []byte(strings.Repeat("x", 1000))}} }
+	for range 3000 {
+		if _, err := m.Publish(t.Context(), "c", event()); err != nil {
+			t.Fatal(err)
+		}
+		if _, b := m.Kept("c"); b > limit {
+			t.Fatalf("%d bytes are kept", b)
+		}
+	}
+	n, b := m.Kept("c")
+	if each := costOf(event()[0]); b < limit-2*each || int64(n) < limit/(each+100) {
+		t.Fatalf("%d events, %d bytes are kept", n, b)
+	}
+	// An event that is larger than all of its history is delivered, and not kept.
+	if _, err := m.Publish(t.Context(), "c", []*wire.Event{{Data: []byte(strings.Repeat("x", limit))}}); err != nil {
+		t.Fatal(err)
+	}
+	if n, b := m.Kept("c"); n != 0 || b != 0 {
+		t.Fatalf("%d events, %d bytes are kept behind one that is too large", n, b)
+	}
+}
+
+// TestQueueGivesMemoryBack: a queue that has been long is not held.
+func TestQueueGivesMemoryBack(t *testing.T) {
+	var q queue[int]
+	for i := range 100_000 {
+		q.push(i)
+	}
+	for i := range 99_000 {
+		if *q.at(0) != i {
+			t.Fatalf("item %d is %d", i, *q.at(0))
+		}
+		q.pop()
+	}
+	if q.len() != 1000 || cap(q.items) > 5000 {
+		t.Fatalf("%d items in room for %d", q.len(), cap(q.items))
+	}
+	for range 1000 {
+		q.pop()
+	}
+	if q.items != nil {
+		t.Fatalf("an empty queue has room for %d", cap(q.items))
 	}
 }

@@ -22,8 +22,7 @@ const (
 // What it knows is exact, there are no false answers. The zero window is empty.
 type window struct {
 	seqs  map[string]uint64
-	queue []windowEntry // by age, the oldest first, from head on
-	head  int
+	queue queue[windowEntry] // by age, the oldest first
 	bytes int
 }
 
@@ -44,7 +43,7 @@ func (w *window) add(id string, seq uint64, now time.Time) {
 		w.seqs = map[string]uint64{}
 	}
 	w.seqs[id] = seq
-	w.queue = append(w.queue, windowEntry{id, seq, now})
+	w.queue.push(windowEntry{id, seq, now})
 	w.bytes += idCost + len(id)
 	for w.bytes > DedupBytes {
 		w.pop()
@@ -53,23 +52,17 @@ func (w *window) add(id string, seq uint64, now time.Time) {
 
 // forget drops what is older than DedupWindow.
 func (w *window) forget(now time.Time) {
-	for w.head < len(w.queue) && now.Sub(w.queue[w.head].at) > DedupWindow {
+	for w.queue.len() > 0 && now.Sub(w.queue.at(0).at) > DedupWindow {
 		w.pop()
 	}
-	if w.head == len(w.queue) && w.head > 0 {
-		*w = window{} // gives the memory of a burst back
+	if w.queue.len() == 0 {
+		w.seqs = nil // a map gives nothing back
 	}
 }
 
 func (w *window) pop() {
-	e := &w.queue[w.head]
+	e := w.queue.at(0)
 	w.bytes -= idCost + len(e.id)
 	delete(w.seqs, e.id)
-	*e = windowEntry{}
-	w.head++
-	if w.head > len(w.queue)/2 && w.head > 64 {
-		n := copy(w.queue, w.queue[w.head:])
-		clear(w.queue[n:])
-		w.queue, w.head = w.queue[:n], 0
-	}
+	w.queue.pop()
 }

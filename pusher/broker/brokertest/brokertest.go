@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/klaxon-dev/klaxon/pusher/settings"
 	"github.com/klaxon-dev/klaxon/pusher/wire"
 )
 
@@ -20,7 +21,8 @@ type Deliver func(channel string, pos wire.Position, ev *wire.Event)
 type Broker interface {
 	Publish(ctx context.Context, channel string, events []*wire.Event) ([]wire.Receipt, error)
 	Position(channel string) (wire.Position, bool)
-	SetChannels(names []string)
+	Read(ctx context.Context, channel string, r wire.Range) (wire.Page, error)
+	SetChannels(channels []settings.Channel)
 }
 
 // Factory makes an empty broker; it ends it with t.Cleanup.
@@ -43,6 +45,12 @@ func Run(t *testing.T, f Factory) {
 		"ConcurrentPublishers":   testConcurrentPublishers,
 		"ConcurrentDuplicates":   testConcurrentDuplicates,
 		"ChannelsDoNotWait":      testChannelsDoNotWait,
+		"ReadsBack":              testReadsBack,
+		"ReadsInPages":           testReadsInPages,
+		"LostIsSaid":             testLostIsSaid,
+		"HistoryOff":             testHistoryOff,
+		"OtherLimits":            testOtherLimits,
+		"ReadWhilePublishing":    testReadWhilePublishing,
 		"Model":                  testModel,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, f) })
@@ -110,12 +118,29 @@ func waitPosition(t *testing.T, b Broker, channel string, want wire.Position) {
 	}
 }
 
+// size is how many events the logs of most tests keep.
+const size = 1000
+
+// keeping is a channel whose log keeps some events.
+func keeping(name string, size int64) settings.Channel {
+	return settings.Channel{Name: name, History: settings.History{Size: size, TTL: settings.Duration(time.Hour), Bytes: 64 << 20}}
+}
+
+// set gives the broker exactly these channels.
+func set(b Broker, channels ...string) {
+	var all []settings.Channel
+	for _, name := range channels {
+		all = append(all, keeping(name, size))
+	}
+	b.SetChannels(all)
+}
+
 // start makes a broker with channels.
 func start(t *testing.T, f Factory, channels ...string) (Broker, *recorder) {
 	t.Helper()
 	r := newRecorder()
 	b := f(t, r.deliver)
-	b.SetChannels(channels)
+	set(b, channels...)
 	return b, r
 }
 

@@ -122,14 +122,14 @@ func testNewEpochAfterRemoval(t *testing.T, f Factory) {
 	publish(t, b, "a", &wire.Event{ID: "x"})
 	publish(t, b, "b", &wire.Event{ID: "x"})
 	r.wait(t, "a", 1)
-	b.SetChannels([]string{"b", "b"})
+	set(b, "b")
 	if _, ok := b.Position("a"); ok {
 		t.Fatal("a removed channel has a position")
 	}
 	if _, err := b.Publish(t.Context(), "a", []*wire.Event{{}}); err == nil {
 		t.Fatal("a removed channel takes events")
 	}
-	b.SetChannels([]string{"a", "b"})
+	set(b, "a", "b")
 	after := epochOf(t, b, "a")
 	if after == before {
 		t.Fatal("the channel came back with the same epoch")
@@ -161,7 +161,7 @@ func testNothingAfterRemoval(t *testing.T, f Factory) {
 		}
 	}()
 	r.waitAtLeast(t, "a", 20)
-	b.SetChannels(nil)
+	set(b)
 	r.wait(t, "a", <-accepted)
 }
 
@@ -284,7 +284,7 @@ func testChannelsDoNotWait(t *testing.T, f Factory) {
 		}
 		r.deliver(channel, pos, ev)
 	})
-	b.SetChannels([]string{"slow", "fast"})
+	set(b, "slow", "fast")
 	done := make(chan error, 1)
 	go func() {
 		_, err := b.Publish(context.Background(), "slow", []*wire.Event{{}})

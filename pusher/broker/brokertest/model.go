@@ -8,8 +8,12 @@ import (
 	"math/rand/v2"
 	"testing"
 
+	"github.com/klaxon-dev/klaxon/pusher/settings"
 	"github.com/klaxon-dev/klaxon/pusher/wire"
 )
+
+// modelSize is how many events the model's logs keep.
+const modelSize = 30
 
 // model is a broker in its simplest words.
 type model struct {
@@ -20,6 +24,8 @@ type model struct {
 
 type modelLog struct {
 	epoch string
+	begin wire.Position
+	all   []delivery
 	seq   uint64
 	ids   map[string]uint64
 }
@@ -37,7 +43,8 @@ func (m *model) publish(channel string, events []*wire.Event) []wire.Receipt {
 			l.ids[ev.ID] = l.seq
 		}
 		pos := wire.Position{Epoch: l.epoch, Seq: l.seq}
-		m.delivered[channel] = append(m.delivered[channel], delivery{pos, &wire.Event{ID: ev.ID, Name: ev.Name}})
+		d := delivery{pos, &wire.Event{ID: ev.ID, Name: ev.Name}}
+		m.delivered[channel], l.all = append(m.delivered[channel], d), append(l.all, d)
 		out = append(out, wire.Receipt{ID: ev.ID, Position: pos})
 	}
 	return out
@@ -62,6 +69,10 @@ func runModel(t *testing.T, f Factory, rnd *rand.Rand) {
 			continue
 		}
 		channel := names[rnd.IntN(len(names))]
+		if rnd.IntN(3) == 0 && m.logs[channel] != nil {
+			m.read(t, b, channel, rnd)
+			continue
+		}
 		events := randomEvents(rnd, step)
 		if m.logs[channel] == nil {
 			if got, err := b.Publish(t.Context(), channel, events); err == nil {
@@ -95,14 +106,43 @@ func runModel(t *testing.T, f Factory, rnd *rand.Rand) {
 func (m *model) setChannels(t *testing.T, b Broker, names []string) {
 	t.Helper()
 	old := m.logs
-	b.SetChannels(names)
+	var all []settings.Channel
+	for _, name := range names {
+		all = append(all, keeping(name, modelSize))
+	}
+	b.SetChannels(all)
 	m.logs = map[string]*modelLog{}
 	for _, name := range names {
 		if m.logs[name] = old[name]; m.logs[name] == nil {
-			m.logs[name] = &modelLog{epoch: epochOf(t, b, name), ids: map[string]uint64{}}
+			epoch := epochOf(t, b, name)
+			begin, _ := b.Position(name)
+			m.logs[name] = &modelLog{epoch: epoch, begin: begin, ids: map[string]uint64{}}
 		}
 		if got := epochOf(t, b, name); got != m.logs[name].epoch {
 			t.Fatalf("%s: the epoch is %s, want %s", name, got, m.logs[name].epoch)
+		}
+	}
+}
+
+// read compares what is kept behind a random position.
+func (m *model) read(t *testing.T, b Broker, channel string, rnd *rand.Rand) {
+	t.Helper()
+	l := m.logs[channel]
+	after, n := l.begin, rnd.IntN(len(l.all)+1)
+	if n > 0 {
+		after = l.all[n-1].pos
+	}
+	if len(l.all)-n > modelSize {
+		lost(t, b, channel, after)
+		return
+	}
+	got := readAll(t, b, channel, after, 1+rnd.IntN(12))
+	if len(got) != len(l.all)-n {
+		t.Fatalf("%s: %d events behind %v, want %d", channel, len(got), after, len(l.all)-n)
+	}
+	for i, s := range got {
+		if want := l.all[n+i]; s.Position != want.pos || s.Event.Name != want.ev.Name {
+			t.Fatalf("%s: event %d is kept as %v %s, want %v %s", channel, i, s.Position, s.Event.Name, want.pos, want.ev.Name)
 		}
 	}
 }
