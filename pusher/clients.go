@@ -61,6 +61,8 @@ type attempt struct {
 	host, origin string
 	token        string
 	rooms        []string
+	since        string // an offset
+	resume       string // a resume token
 	remote       netip.AddrPort
 }
 
@@ -87,8 +89,12 @@ func (srv *Server) decide(a attempt) (*hello, *refused) {
 	if srv.draining.Load() || srv.Room() <= 0 {
 		return nil, &refused{http.StatusServiceUnavailable, "this push server takes no more connections now"}
 	}
+	resumes, err := srv.resumption(a.channel, a.since, a.resume)
+	if err != nil {
+		return nil, &refused{http.StatusBadRequest, err.Error()}
+	}
 	h := srv.admit(snap, a.channel, a.token)
-	h.rooms, h.remote = a.rooms, a.remote
+	h.rooms, h.remote, h.resumes = a.rooms, a.remote, resumes
 	return h, nil
 }
 
@@ -108,7 +114,7 @@ func (srv *Server) Upgrade(c *acceptor.Conn) bool {
 	if len(r.Query) > 0 {
 		query, _ = url.ParseQuery(string(r.Query)) // what is malformed is left out, as net/http does
 	}
-	a.rooms = query["room"]
+	a.rooms, a.since, a.resume = query["room"], query.Get("since"), query.Get("resume")
 	a.token = token(string(r.Authorization), []string{string(r.Protocols)}, query)
 	h, no := srv.decide(a)
 	if no != nil {
@@ -160,6 +166,7 @@ func (srv *Server) serveWebSocket(w http.ResponseWriter, r *http.Request) {
 	query := r.URL.Query()
 	a := attempt{
 		channel: r.PathValue("channel"), host: r.Host, origin: r.Header.Get("Origin"), rooms: query["room"],
+		since: query.Get("since"), resume: query.Get("resume"),
 		token: token(r.Header.Get("Authorization"), r.Header.Values("Sec-Websocket-Protocol"), query),
 	}
 	a.remote, _ = netip.ParseAddrPort(r.RemoteAddr) // as net/http writes it

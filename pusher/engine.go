@@ -232,6 +232,9 @@ func (sh *shard) tick(e *engine) {
 		sh.loop.Send(e.home.slot, enginePing)
 	}
 	for s := range sh.sessionsOf(e) {
+		if beat == engineio.SayPing {
+			sh.tellOffset(s)
+		}
 		if end := sh.sessions.At(s).client.Expires(); !end.IsZero() && !time.Now().Before(end) {
 			sh.expel(s, wire.CloseUnauthorized, "token expired")
 		}
@@ -249,6 +252,7 @@ func (sh *shard) closedEngine(c loop.Slot, e *engine) {
 		return
 	}
 	for s := range sh.sessionsOf(e) {
+		sh.park(s)
 		sh.finish(s)
 	}
 	e.first = noSession

@@ -5,6 +5,7 @@ package pusher
 
 import (
 	"bytes"
+	"cmp"
 	"math/rand/v2"
 	"net/http"
 	"net/netip"
@@ -35,6 +36,12 @@ func (srv *Server) serveEventStream(w http.ResponseWriter, r *http.Request) {
 		channel: r.PathValue("channel"), host: r.Host, origin: r.Header.Get("Origin"), rooms: query["room"],
 		token: token(r.Header.Get("Authorization"), nil, query),
 	}
+	if a.since = cmp.Or(r.Header.Get("Last-Event-Id"), query.Get("lastEventId")); a.since != "" {
+		// Another server's id is not the client's fault: it is told what it has missed.
+		if _, err := wire.ParsePosition(a.since); err != nil {
+			a.since = nowhere.String()
+		}
+	}
 	a.remote, _ = netip.ParseAddrPort(r.RemoteAddr) // as net/http writes it
 	snap := srv.current.Load()
 	allowed := a.origin != "" && snap.verifier.Origin(a.channel, a.origin, a.host) == nil
@@ -59,7 +66,6 @@ func (srv *Server) serveEventStream(w http.ResponseWriter, r *http.Request) {
 	}
 	describeStream(w.Header())
 	h.form = hub.EventStream
-	h.resumes = r.Header.Get("Last-Event-Id") != "" || query.Get("lastEventId") != ""
 	if r.Method == http.MethodHead || !srv.handOverStream(w, h) {
 		h.release()
 	}
@@ -108,16 +114,14 @@ func (srv *Server) handOverStream(w http.ResponseWriter, h *hello) bool {
 }
 
 // welcomeStream says the first words on an event stream.
-func (sh *shard) welcomeStream(s uint32, h *hello, refused *failure) {
+func (sh *shard) welcomeStream(s uint32, r resumed, refused *failure) {
 	ses := sh.sessions.At(s)
 	w := sse.Welcome{
 		Session: sh.table.ID(s).String(), Channel: ses.channel.Name, User: ses.client.User(), Rooms: sh.rooms(s),
-		Offset:    sh.table.Position(ses.channel.Name).String(),
+		Offset:    sh.offset(s),
 		Heartbeat: sh.heartbeat().Milliseconds(),
 	}
-	if h.resumes {
-		w.Recovered = new(bool) // nothing is kept
-	}
+	w.Recovered, w.Oldest = r.said()
 	sh.send(ses.conn, sse.EncodeWelcome(w))
 	if refused != nil {
 		sh.send(ses.conn, sse.EncodeFailure(sse.Failure{Code: refused.Code, Message: refused.Message, Rooms: refused.Rooms}))
@@ -147,7 +151,7 @@ func (sh *shard) pulse(s uint32) {
 		sh.end(s, wire.CloseUnauthorized, "token expired")
 		return
 	}
-	at := sh.table.Position(ses.channel.Name)
+	at := sh.position(s)
 	if b := &sh.beat; b.channel != ses.channel || b.position != at {
 		*b = beat{ses.channel, at, &loop.Frame{Bytes: sse.EncodeHeartbeat(at)}}
 	}

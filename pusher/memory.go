@@ -51,6 +51,7 @@ func (srv *Server) tidyBroker() {
 			return
 		case <-tick.C:
 			srv.broker.Tidy()
+			srv.parked.tidy()
 		}
 	}
 }

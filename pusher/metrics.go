@@ -29,6 +29,9 @@ var (
 	publishedDesc   = desc("events_published_total", "Events taken from publishers, duplicates not counted, by channel.", "channel")
 	keptDesc        = desc("history_events", "Events that are kept for clients that come back, by channel.", "channel")
 	keptBytesDesc   = desc("history_bytes", "Memory that kept events take, about, by channel.", "channel")
+	resumesDesc     = desc("resumes_total", "Clients that wanted to go on from where they were, by result.", "result")
+	replayedDesc    = desc("replayed_events_total", "Events sent to clients that had missed them.")
+	parkedDesc      = desc("sessions_parked", "Socket.IO sessions that are remembered for clients that may come back.")
 	deliveriesDesc  = desc("deliveries_total", "Events written whole to a client.")
 	droppedDesc     = desc("events_dropped_total", "Events not written to a client, by reason.", "reason")
 	bytesDesc       = desc("client_bytes_total", "Bytes exchanged with clients, by direction.", "direction")
@@ -60,7 +63,7 @@ func (m *metrics) handler() http.Handler {
 // Describe names the metrics.
 func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		connectionsDesc, openedDesc, publishedDesc, keptDesc, keptBytesDesc, deliveriesDesc, droppedDesc, bytesDesc,
+		connectionsDesc, openedDesc, publishedDesc, keptDesc, keptBytesDesc, resumesDesc, replayedDesc, parkedDesc, deliveriesDesc, droppedDesc, bytesDesc,
 		closesDesc, lagDesc, longestDesc, latencyDesc, settingsDesc,
 	} {
 		ch <- d
@@ -95,6 +98,10 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 		gauge(lagDesc, sh.loop.Lag().Seconds(), strconv.Itoa(i))
 		gauge(longestDesc, st.LongestTurn().Seconds(), strconv.Itoa(i))
 	}
+	counter(resumesDesc, m.server.resumes.recovered.Load(), "recovered")
+	counter(resumesDesc, m.server.resumes.lost.Load(), "lost")
+	counter(replayedDesc, m.server.resumes.events.Load())
+	gauge(parkedDesc, float64(m.server.parked.len()))
 	counter(deliveriesDesc, deliveries)
 	counter(droppedDesc, dropped, "slow_client")
 	counter(bytesDesc, in, "in")

@@ -5,7 +5,6 @@ package pusher
 
 import (
 	"cmp"
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -23,6 +22,8 @@ const (
 	eventError      = "klaxon.error"
 	eventGap        = "klaxon.gap"
 	eventDisconnect = "klaxon.disconnect"
+	eventOffset     = "klaxon.offset"
+	eventLost       = "klaxon.lost"
 )
 
 // Codes of connect errors and of failures that plain clients do not know.
@@ -96,6 +97,9 @@ func (sh *shard) inNamespace(e *engine, namespace string) uint32 {
 type credentials struct {
 	Token string   `json:"token"`
 	Rooms []string `json:"rooms"`
+
+	PID    json.RawMessage `json:"pid"`
+	Offset json.RawMessage `json:"offset"`
 }
 
 // connect answers a CONNECT.
@@ -105,7 +109,14 @@ func (sh *shard) connect(e *engine, p *socketio.Packet) {
 		s, ok := sh.begin(session{channel: ch, client: client, remote: e.remote, conn: e.home.slot, form: sh.engineForm(e), next: e.first})
 		if ok {
 			e.first = s
-			sh.welcome(e, s, auth.Rooms)
+			failed := sh.join(s, auth.Rooms)
+			welcome := func(r resumed) { sh.welcome(s, r, failed) }
+			if r := auth.recovery(sh.server.sids); r != nil && ch.recovers() {
+				sh.recover(s, r, welcome)
+			} else {
+				welcome(resumed{})
+			}
+			sh.schedule(e)
 			return
 		}
 		ch.counters.connections.Add(-1)
@@ -117,18 +128,24 @@ func (sh *shard) connect(e *engine, p *socketio.Packet) {
 	}
 }
 
-func (sh *shard) welcome(e *engine, s uint32, rooms []string) {
-	ch := sh.sessions.At(s).channel
-	refused := sh.join(s, rooms)
-	pid := ""
-	if ch.SocketIO.Recovery {
-		pid = rand.Text()
+// welcome answers the CONNECT of a session.
+func (sh *shard) welcome(s uint32, r resumed, failed *failure) {
+	ses := sh.sessions.At(s)
+	namespace, recovers := ses.channel.SocketIO.Namespace, ses.channel.recovers()
+	id, pid := sh.table.ID(s), ""
+	if recovers {
+		pid = sh.server.sids.pid(id)
 	}
-	sh.send(e.home.slot, socketio.EncodeConnect(ch.SocketIO.Namespace, sh.table.ID(s).String(), pid))
-	if refused != nil {
-		sh.send(e.home.slot, socketio.EncodeMessage(ch.SocketIO.Namespace, eventError, refused))
+	sh.send(ses.conn, socketio.EncodeConnect(namespace, id.String(), pid))
+	if failed != nil {
+		sh.send(ses.conn, socketio.EncodeMessage(namespace, eventError, failed))
 	}
-	sh.schedule(e)
+	if _, oldest := r.said(); oldest != "" {
+		sh.send(ses.conn, socketio.EncodeMessage(namespace, eventLost, map[string]string{"oldest": oldest}))
+	}
+	if !r.recovered {
+		sh.tellOffset(s)
+	}
 }
 
 // admit decides whether the client may have a session, and counts it if so.
@@ -215,6 +232,9 @@ func (sh *shard) emitted(e *engine, s uint32, p *socketio.Packet) {
 		sh.send(e.home.slot, socketio.EncodeAck(namespace, p.ID, r))
 	case r.Error != nil:
 		sh.send(e.home.slot, socketio.EncodeMessage(namespace, eventError, r.Error))
+	}
+	if name == "join" {
+		sh.tellOffset(s) // nothing from before the join is made up for
 	}
 }
 

@@ -5,6 +5,7 @@ package pusher
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/klaxon-dev/klaxon/pusher/auth"
 	"github.com/klaxon-dev/klaxon/pusher/hub"
@@ -22,7 +23,7 @@ type hello struct {
 	remote  netip.AddrPort
 	refusal refusal
 	form    hub.Form
-	resumes bool // the client has said where it was
+	resumes *resumption // nil: it has not said where it was
 }
 
 // refusal closes a connection as soon as it is open, because a browser cannot
@@ -63,21 +64,38 @@ func (sh *shard) openClient(c loop.Slot, h *hello) {
 		sh.loop.Close(c, wire.CloseTryLater, "the channel has just changed, try again")
 		return
 	}
-	refused := sh.join(s, h.rooms)
-	if h.form == hub.EventStream {
-		sh.welcomeStream(s, h, refused)
+	if h.resumes == nil {
+		sh.welcomeClient(s, resumed{}, sh.join(s, h.rooms))
 		return
 	}
-	sh.loop.SetDeadline(c, h.client.Expires())
-	sh.send(c, plain.EncodeWelcome(plain.Welcome{
-		Session: sh.table.ID(s).String(), Channel: now.Name, User: h.client.User(), Rooms: sh.rooms(s), Offset: sh.offset(s),
-		Heartbeat: sh.server.current.Load().settings.Pusher.Heartbeat.Interval.Std().Milliseconds(),
-	}))
-	sh.fail(c, plain.Request{}, refused)
+	since, was := h.resumes.of(h.client.User())
+	failed := sh.join(s, slices.Concat(h.rooms, was.rooms))
+	sh.resume(s, since, was.session, func(r resumed) { sh.welcomeClient(s, r, failed) })
+}
+
+// welcomeClient says the first words to a plain client or on an event stream.
+func (sh *shard) welcomeClient(s uint32, r resumed, failed *failure) {
+	ses := sh.sessions.At(s)
+	if ses.form == hub.EventStream {
+		sh.welcomeStream(s, r, failed)
+		return
+	}
+	sh.loop.SetDeadline(ses.conn, ses.client.Expires())
+	w := plain.Welcome{
+		Session: sh.table.ID(s).String(), Channel: ses.channel.Name, User: ses.client.User(), Rooms: sh.rooms(s),
+		Offset: sh.offset(s), Heartbeat: sh.heartbeat().Milliseconds(), Resume: sh.resumeToken(s),
+	}
+	w.Recovered, w.Oldest = r.said()
+	sh.send(ses.conn, plain.EncodeWelcome(w))
+	sh.fail(ses.conn, plain.Request{}, failed)
 }
 
 // request takes a plain client's message.
 func (sh *shard) request(c loop.Slot, s uint32, msg []byte) {
+	if sh.sessions.At(s).replaying && sh.replays[s].welcome != nil {
+		sh.replays[s].later(msg)
+		return
+	}
 	r, err := plain.Decode(msg)
 	if err != nil {
 		sh.fail(c, r, &failure{Code: plain.CodeBadMessage, Message: err.Error()})
@@ -104,7 +122,7 @@ func (sh *shard) request(c loop.Slot, s uint32, msg []byte) {
 }
 
 func (sh *shard) answer(c loop.Slot, s uint32, what string, r plain.Request) {
-	sh.send(c, plain.EncodeAnswer(plain.Answer{Type: what, Ref: r.Ref, Rooms: sh.rooms(s), Offset: sh.offset(s)}))
+	sh.send(c, plain.EncodeAnswer(plain.Answer{Type: what, Ref: r.Ref, Rooms: sh.rooms(s), Offset: sh.offset(s), Resume: sh.resumeToken(s)}))
 }
 
 // fail tells a plain client of a failure, if there is one.

@@ -51,11 +51,14 @@ type Server struct {
 	metrics    *metrics
 	sids       *sids
 	handshakes *handshakes
+	replays    *replayer
 
 	// Shared.
 	current       atomic.Pointer[snapshot]
 	settingsError atomic.Pointer[string]
 	draining      atomic.Bool
+	resumes       resumeCounts
+	parked        parking
 	drained       chan struct{} // closed when draining begins
 	failed        chan error    // a listener that ended on its own
 
@@ -89,6 +92,7 @@ func New(config Config, s *settings.Settings) (*Server, error) {
 	}
 	srv.metrics = newMetrics(srv)
 	srv.broker = broker.NewMemory(hub.New(loops...).Deliver, nil)
+	srv.replays = newReplayer(srv.broker)
 	srv.current.Store(emptySnapshot())
 	for _, sh := range srv.shards {
 		srv.running.Go(sh.loop.Run)
@@ -114,7 +118,7 @@ func (srv *Server) newShards(s *settings.Settings) error {
 		n = runtime.GOMAXPROCS(0)
 	}
 	for i := range min(n, maxLoops) {
-		sh := &shard{server: srv, table: hub.NewTable(), number: uint8(i), start: time.Now()} // maxLoops
+		sh := &shard{server: srv, table: hub.NewTable(), replays: map[uint32]*replay{}, number: uint8(i), start: time.Now()} // maxLoops
 		l, err := loop.New(sh, loopConfig(s, plain.MaxMessage))
 		if err != nil {
 			return err
@@ -191,6 +195,9 @@ func (srv *Server) Start() {
 	l := &srv.listeners
 	srv.running.Go(srv.releaseMemory)
 	srv.running.Go(srv.tidyBroker)
+	for range replayWorkers {
+		srv.running.Go(srv.replays.work)
+	}
 	srv.running.Go(func() {
 		if err := l.clients.Run(); err != nil {
 			srv.failed <- fmt.Errorf("pusher: clients listener: %w", err)
@@ -223,6 +230,7 @@ func (srv *Server) Run(ctx context.Context) error {
 }
 
 func (srv *Server) stopLoops() {
+	srv.replays.close()
 	for _, sh := range srv.shards {
 		sh.loop.Stop()
 	}

@@ -28,6 +28,7 @@ type session struct {
 	conn      loop.Slot
 	next      uint32 // the next session of the same connection: Socket.IO only
 	form      hub.Form
+	replaying bool // see replay
 }
 
 // overSocketIO reports whether the session is one of several on its connection.
@@ -91,6 +92,9 @@ func (sh *shard) finish(s uint32) {
 	ses := sh.sessions.At(s)
 	ses.channel.counters.connections.Add(-1)
 	sh.table.Remove(s)
+	if ses.replaying {
+		sh.release(s)
+	}
 	*ses = session{}
 	sh.free = append(sh.free, s)
 }
@@ -170,9 +174,17 @@ func (sh *shard) renew(s uint32, token string) *failure {
 	return nil
 }
 
-func (sh *shard) offset(s uint32) string {
-	return sh.table.Position(sh.sessions.At(s).channel.Name).String()
+// position is where the session's client is: it has been sent everything up to
+// there.
+func (sh *shard) position(s uint32) wire.Position {
+	ses := sh.sessions.At(s)
+	if ses.replaying {
+		return sh.replays[s].at
+	}
+	return sh.table.Position(ses.channel.Name)
 }
+
+func (sh *shard) offset(s uint32) string { return sh.position(s).String() }
 
 // rooms is never nil, so that JSON shows an empty list.
 func (sh *shard) rooms(s uint32) []string {

@@ -34,6 +34,9 @@ type shard struct {
 	peers      slab.Slab[peer]    // by connection
 	compressor deflate.Compressor // for events
 	beat       beat               // of event streams
+	replays    map[uint32]*replay // by session
+	recent     []*recent          // by sequence, while there are replays
+	offsets    offsets
 }
 
 // peer is who is behind a connection.
@@ -62,6 +65,10 @@ func (d *delivery) Run() {
 	var made [hub.Forms]*loop.Frame
 	sh.table.Each(d.Channel, d.Delivery, func(s hub.Slot) {
 		ses := sh.sessions.At(s)
+		if ses.replaying {
+			sh.replays[s].hold(d.Delivery)
+			return
+		}
 		f := made[ses.form]
 		if f == nil {
 			f = &loop.Frame{Bytes: sh.encode(d.Delivery, ses), Event: true, Topic: ses.channel.counters.number}
@@ -95,7 +102,7 @@ func encodePlain(d *hub.Delivery) []byte {
 func encodeSocketIO(d *hub.Delivery, ch *channel) []byte {
 	return d.In(hub.SocketIO, func() []byte {
 		offset := ""
-		if ch.SocketIO.Recovery {
+		if ch.recovers() {
 			offset = d.Position.String()
 		}
 		return socketio.EncodeEvent(ch.SocketIO.Namespace, d.Event, offset)

@@ -28,9 +28,10 @@ var ErrTooManyRooms = errors.New("too many rooms")
 // and whose they are. Only its loop may use it.
 type Table struct {
 	channels map[string]*channel
-	members  slab.Slab[member] // by slot
-	mark     uint64            // of the walk under way, see Each
-	veil     maphash.Seed      // over the slots in ids
+	members  slab.Slab[member]       // by slot
+	mark     uint64                  // of the walk under way, see Each
+	veil     maphash.Seed            // over the slots in ids
+	renamed  map[wire.SessionID]Slot // whose ids do not tell their slots
 }
 
 // channel is what one Table knows of a channel.
@@ -89,6 +90,7 @@ func (t *Table) RemoveChannel(name string) []Slot {
 	}
 	delete(t.channels, name)
 	for _, s := range c.all.slots {
+		t.forget(t.at(s))
 		*t.at(s) = member{}
 	}
 	return c.all.slots
@@ -146,6 +148,7 @@ func (t *Table) Remove(s Slot) {
 	if moved, ok := c.all.remove(m.all); ok {
 		t.at(moved).all = m.all
 	}
+	t.forget(m)
 	*m = member{}
 }
 
@@ -229,9 +232,13 @@ func (t *Table) Find(name, id string) (Slot, bool) {
 	if !valid {
 		return 0, false
 	}
-	s := binary.BigEndian.Uint32(parsed[12:]) ^ t.veilOf(&parsed)
-	m := t.member(s)
-	return s, m != nil && m.id == parsed && m.channel == t.channels[name]
+	s, ok := t.find(parsed)
+	return s, ok && t.at(s).channel == t.channels[name]
+}
+
+// slotIn is the slot that an id of newID tells.
+func (t *Table) slotIn(id *wire.SessionID) Slot {
+	return binary.BigEndian.Uint32(id[12:]) ^ t.veilOf(id)
 }
 
 // ID returns the id of a session.

@@ -37,6 +37,15 @@ func (m *model) reached(ev *wire.Event) []Slot {
 	return out
 }
 
+func (m *model) holder(id wire.SessionID) (Slot, bool) {
+	for s, other := range m.id {
+		if other == id {
+			return s, true
+		}
+	}
+	return 0, false
+}
+
 func reached(tab *Table, name string, ev *wire.Event, seq uint64) []Slot {
 	var out []Slot
 	tab.Each(name, &Delivery{Event: ev, Position: wire.Position{Epoch: "e", Seq: seq}}, func(s Slot) { out = append(out, s) })
@@ -61,7 +70,7 @@ func TestTableAgainstModel(t *testing.T) {
 		for step := range 4000 {
 			s, room := Slot(rng.IntN(60)), fmt.Sprint("room", rng.IntN(12))
 			_, present := m.id[s]
-			switch op := rng.IntN(10); {
+			switch op := rng.IntN(11); {
 			case op < 2 && !present:
 				user := ""
 				if rng.IntN(3) > 0 {
@@ -83,6 +92,14 @@ func TestTableAgainstModel(t *testing.T) {
 			case op < 8 && present:
 				delete(m.rooms[s], room)
 				tab.Leave(s, room)
+			case op == 8 && present:
+				id := ids[rng.IntN(len(ids))]
+				holder, taken := m.holder(id)
+				if got, want := tab.Rename(s, id), !taken || holder == s; got != want {
+					t.Fatalf("seed %d step %d: renaming %d: %v, want %v", seed, step, s, got, want)
+				} else if got {
+					m.id[s] = id
+				}
 			default:
 				ev := &wire.Event{Rooms: pick("room", 13), Users: pick("user", 9)}
 				for range min(len(ids), rng.IntN(4)) {
@@ -90,6 +107,9 @@ func TestTableAgainstModel(t *testing.T) {
 				}
 				if got, want := reached(tab, "c", ev, uint64(step)), m.reached(ev); !slices.Equal(got, want) {
 					t.Fatalf("seed %d step %d: %+v reached %v, want %v", seed, step, ev, got, want)
+				}
+				if got, want := tab.Addressed(s, wire.SessionID{}, ev), present && slices.Contains(m.reached(ev), s); got != want {
+					t.Fatalf("seed %d step %d: %+v is addressed to %d: %v, want %v", seed, step, ev, s, got, want)
 				}
 				if tab.Position("c").Seq != uint64(step) {
 					t.Fatalf("position is %v, want %d", tab.Position("c"), step)
@@ -101,6 +121,9 @@ func TestTableAgainstModel(t *testing.T) {
 		}
 		for s := range m.id {
 			tab.Remove(s)
+		}
+		if len(tab.renamed) != 0 {
+			t.Fatalf("seed %d: ids of nobody are left: %v", seed, tab.renamed)
 		}
 		if c := tab.channels["c"]; c.rooms.len()+c.users.len()+len(c.all.slots) != 0 {
 			t.Fatalf("seed %d: something is left when everybody has gone: %+v", seed, c)

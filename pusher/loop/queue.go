@@ -61,6 +61,20 @@ func (l *Loop) Send(s Slot, f *Frame) {
 	}
 }
 
+// Fits reports whether n more bytes of events leave half of the connection's
+// buffer free, once what can be written is. Nothing queued: anything fits. The
+// connection may be closed then, which reports false.
+func (l *Loop) Fits(s Slot, n int) bool {
+	c := l.at(s)
+	fits := func() bool {
+		return c.queue.head == 0 || int64(c.queue.bytes)+int64(n) <= int64(c.limit)/2
+	}
+	if c.state == open && !fits() && !c.blocked {
+		l.flushConn(s, c)
+	}
+	return c.state == open && fits()
+}
+
 func (l *Loop) enqueue(s Slot, c *conn, f *Frame) {
 	n := uint32(len(f.Bytes)) //nolint:gosec // frames are bounded far below
 	if f.Event && c.queue.bytes+n > c.limit && c.queue.head != 0 && !l.makeRoom(s, c, n) {

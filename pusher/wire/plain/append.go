@@ -23,6 +23,14 @@ type Welcome struct {
 	Offset  string   `json:"offset"`
 	// Heartbeat is how often the server pings, in milliseconds.
 	Heartbeat int64 `json:"heartbeat"`
+	// Recovered is whether exactly what the client has missed follows. Nil when it
+	// did not say where it was.
+	Recovered *bool `json:"recovered,omitempty"`
+	// Oldest is the earliest offset that could be gone on from, when Recovered is
+	// false and there is any.
+	Oldest string `json:"oldest,omitempty"`
+	// Resume brings the session's rooms back as well as its place.
+	Resume string `json:"resume,omitempty"`
 }
 
 // Answer answers a request: "joined", "left", "authenticated" or "pong".
@@ -31,6 +39,8 @@ type Answer struct {
 	Ref    json.RawMessage `json:"ref,omitempty"`
 	Rooms  []string        `json:"rooms,omitempty"`
 	Offset string          `json:"offset,omitempty"`
+	// Resume replaces that of the welcome.
+	Resume string `json:"resume,omitempty"`
 }
 
 // Failure says why a request, or a part of it, was not done.

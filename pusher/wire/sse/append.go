@@ -35,9 +35,12 @@ type Welcome struct {
 	Offset string `json:"offset"`
 	// Heartbeat is the longest silence of the server, in milliseconds.
 	Heartbeat int64 `json:"heartbeat"`
-	// Recovered is whether nothing was missed since the last event id that the
-	// client sent. Nil when it sent none.
+	// Recovered is whether exactly what the client has missed since the last event
+	// id that it sent follows. Nil when it sent none.
 	Recovered *bool `json:"recovered,omitempty"`
+	// Oldest is the earliest offset that could be gone on from, when Recovered is
+	// false and there is any.
+	Oldest string `json:"oldest,omitempty"`
 }
 
 // Failure says why something that the client asked for was not done.
