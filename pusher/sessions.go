@@ -19,7 +19,7 @@ import (
 // settings of the moment.
 func (srv *Server) publishing() events.Config {
 	return events.Config{
-		Publisher: publisher{srv}, Sessions: directory{srv},
+		Publisher: publisher{srv}, Sessions: directory{srv}, History: srv.broker,
 		Rules: func() *events.Rules { return srv.current.Load().rules },
 	}
 }

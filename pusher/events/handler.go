@@ -29,6 +29,13 @@ type Sessions interface {
 	Disconnect(channel, id string) bool
 }
 
+// History knows what is kept of what was published.
+type History interface {
+	// Read returns a part of a channel's history. Its errors are as a Publisher's,
+	// and *wire.LostError.
+	Read(ctx context.Context, channel string, r wire.Range) (wire.Page, error)
+}
+
 // Authorizer says who may publish.
 type Authorizer interface {
 	// Publisher names the token's holder, who may publish to the channel. An
@@ -53,6 +60,7 @@ type Rules struct {
 type Config struct {
 	Publisher Publisher
 	Sessions  Sessions
+	History   History
 	// Rules returns the current rules. It is called for each request and, in a
 	// stream, for each batch.
 	Rules func() *Rules
@@ -96,6 +104,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	var serve func(http.ResponseWriter, *http.Request, *request) *problem
 	var method string
 	switch {
+	case kind == "events" && !hasID && r.Method == http.MethodGet:
+		method, serve = http.MethodGet, h.listEvents
 	case kind == "events" && !hasID:
 		method, serve = http.MethodPost, h.publish
 	case kind == "sessions" && !hasID:
@@ -107,6 +117,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if r.Method != method {
+		if kind == "events" {
+			method = "GET, POST"
+		}
 		w.Header().Set("Allow", method)
 		errMethod.write(w)
 		return

@@ -178,7 +178,7 @@ func TestRoutes(t *testing.T) {
 		{"POST", "/v1/channels/orders/events/x", 404, codeNotFound, ""},
 		{"DELETE", "/v1/channels/orders/sessions/", 404, codeNotFound, ""},
 		{"DELETE", "/v1/channels/orders/sessions/a/b", 404, codeNotFound, ""},
-		{"GET", "/v1/channels/orders/events", 405, codeMethod, "POST"},
+		{"PUT", "/v1/channels/orders/events", 405, codeMethod, "GET, POST"},
 		{"POST", "/v1/channels/orders/sessions", 405, codeMethod, "GET"},
 		{"GET", "/v1/channels/orders/sessions/s1", 405, codeMethod, "DELETE"},
 		{"POST", "/v1/channels/nosuch/events", 404, codeUnknownChannel, ""},

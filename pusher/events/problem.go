@@ -24,6 +24,8 @@ type problem struct {
 	Index *int `json:"index,omitempty"`
 	// Line is the number, from 1, of the stream's line that is wrong.
 	Line int `json:"line,omitempty"`
+	// Oldest is the earliest offset that can be asked for.
+	Oldest string `json:"oldest,omitempty"`
 }
 
 func newProblem(status int, code, format string, args ...any) *problem {
