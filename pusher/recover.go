@@ -76,11 +76,11 @@ func (sh *shard) restore(p *replay, id wire.SessionID, was *parked) {
 	if was == nil {
 		p.at = nowhere // what it has missed depends on the rooms it was in
 	} else {
-		sh.table.Rename(p.session, id)
-		sh.join(p.session, was.rooms)
+		p.restore = func() {
+			sh.table.Rename(p.session, id)
+			sh.join(p.session, was.rooms)
+		}
 	}
-	// What came before the rooms did is in the history.
-	p.held, p.heldBytes, p.overflow = nil, 0, sh.table.Position(p.channel).Seq
 	sh.server.replays.follow(p, next{ask: p.ask()})
 }
 

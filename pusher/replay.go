@@ -18,6 +18,8 @@ const (
 	// maxHeld is how many live events wait for the end of a replay. When there are
 	// more, the replay goes on to the last of them instead.
 	maxHeld = 256
+	// heldCost is about what an event takes in a frame besides its strings and data.
+	heldCost = 128
 	// maxReplayFailures is how often reading is tried again before the client is
 	// sent away to do so.
 	maxReplayFailures = 6
@@ -41,6 +43,7 @@ type replay struct {
 
 	// Owned by the loop.
 	before    wire.SessionID // its client's last; zero: not known
+	restore   func()         // gives the session back what it was; nil: nothing
 	welcome   func(resumed)  // nil: it has been said
 	requests  [][]byte       // of a client that has not been welcomed yet
 	requested int            // bytes of them
@@ -117,7 +120,7 @@ func (p *replay) end() uint64 { return max(p.upto, p.overflow) }
 // hold keeps a live event back. When too much is held it is let go of: history has
 // it.
 func (p *replay) hold(d *hub.Delivery) {
-	size := d.Event.Size() + len(d.Event.Name) + len(d.Event.ID)
+	size := heldCost + d.Event.Size() + len(d.Event.Name) + len(d.Event.ID)
 	buffer := p.shard.sessions.At(p.session).channel.SlowClients.BufferBytes
 	if len(p.held) == maxHeld || int64(p.heldBytes+size) > buffer/2 {
 		p.held, p.heldBytes, p.overflow = nil, 0, d.Position.Seq
@@ -157,6 +160,7 @@ func (p *replay) step(page wire.Page, err error) next {
 		p.failures = 0
 		if p.welcome != nil {
 			sh.server.resumes.recovered.Add(1)
+			p.takeBack()
 			p.say(resumed{asked: true, recovered: true})
 		}
 		if !p.send(page) {
@@ -167,6 +171,17 @@ func (p *replay) step(page wire.Page, err error) next {
 		return next{done: true}
 	}
 	return p.proceed()
+}
+
+// takeBack makes the session what it was, now that it is known that what it has
+// missed is there.
+func (p *replay) takeBack() {
+	if p.restore == nil {
+		return
+	}
+	p.restore()
+	// It was not in its rooms until now: what was for them is in the history.
+	p.held, p.heldBytes, p.overflow = nil, 0, p.shard.table.Position(p.channel).Seq
 }
 
 // say welcomes the client, and does what it has asked for meanwhile.
@@ -222,6 +237,8 @@ func (p *replay) proceed() next {
 	switch {
 	case p.at.Seq < p.end():
 		return next{ask: p.ask()}
+	case !sh.loop.Fits(ses.conn, p.heldBytes):
+		return p.wait()
 	case sh.table.Position(ses.channel.Name).Seq < p.end():
 		return p.wait() // what the loop has still to deliver, the client has had elsewhere
 	}
