@@ -128,6 +128,7 @@ func TestALivingSocketIsTakenOver(t *testing.T) {
 		e.wantEvent(1, missed[0])
 		e.wantEvent(2, missed[1])
 		e.closed(wire.CloseNormal)
+		_ = e.conn.Close()
 		_ = next.conn.Close()
 		settled(t, srv, 0)
 	}
