@@ -80,6 +80,8 @@ describe('CONNECT', () => {
       const ws = await engine();
       ws.send(`40/recovering,${said}`);
       assert.match(await ws.next(), /^40\/recovering,\{"sid":/);
+      if (typeof JSON.parse(said).pid === 'string') assert.match(await ws.next(), /^42\/recovering,\["klaxon.lost",\{"oldest":"[^"]+"\}\]$/);
+      assert.match(await ws.next(), /^42\/recovering,\["klaxon.offset","[^"]+"\]$/);
       await server.publish('recovering', { event: 'e', data: 1 });
       assert.match(await ws.next(), /^42\/recovering,\["e",1,"[^"]+"\]$/);
       ws.terminate();

@@ -121,22 +121,6 @@ for (const [version, io] of [['4.8', newest], ['4.4', older]]) {
         assert.equal(lobby.connected, true);
       });
 
-      test('recovery is asked for, and honestly refused', async () => {
-        const socket = await connected(open('/recovering', { reconnectionDelay: 10, reconnectionDelayMax: 20 }));
-        const inbox = told(socket, 'e');
-        const { offset } = await server.publish('recovering', { event: 'e', data: 1 });
-        assert.deepEqual(await inbox.next('event'), [1, offset]);
-        const before = socket.id;
-        const again = event(socket, 'connect');
-        socket.io.engine.close();
-        await again;
-        assert.notEqual(socket.id, before);
-        assert.ok(!socket.recovered);
-        await connected(socket);
-        const { offset: next } = await server.publish('recovering', { event: 'e', data: 2 });
-        assert.deepEqual(await inbox.next('event'), [2, next]);
-      });
-
       test('the same events in the same order as everybody else, also in the middle of an upgrade', async () => {
         const plain = new Inbox();
         const ws = new WebSocket(server.ws('recovering'));
