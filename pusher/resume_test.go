@@ -269,7 +269,7 @@ func TestReplaysJoinTheLiveStream(t *testing.T) {
 	for range clients {
 		wg.Go(func() {
 			mu.Lock()
-			at := rand.IntN(len(offsets)) //nolint:gosec // any
+			at := rand.IntN(len(offsets))
 			since := offsets[at]
 			mu.Unlock()
 			c := connect(t, srv, "orders?since="+since)
