@@ -148,22 +148,28 @@ func TestPositionDuringDelivery(t *testing.T) {
 	}
 }
 
+// BenchmarkPublish is what an event costs the broker: with an id of the publisher's
+// or without, with history or without.
 func BenchmarkPublish(b *testing.B) {
-	for name, withID := range map[string]bool{"no id": false, "id": true} {
-		b.Run(name, func(b *testing.B) {
-			m := NewMemory(ignore, nil)
-			m.SetChannels(one)
-			b.ReportAllocs()
-			for i := 0; b.Loop(); i++ {
-				ev := &wire.Event{}
-				if withID {
-					ev.ID = fmt.Sprint(i)
+	for _, withID := range []bool{false, true} {
+		for _, size := range []int64{0, 1000, 100_000} {
+			b.Run(fmt.Sprintf("id=%v/history=%d", withID, size), func(b *testing.B) {
+				m, _ := memoryOf(settings.History{Size: size, TTL: settings.Duration(time.Hour), Bytes: 1 << 30})
+				b.ReportAllocs()
+				for i := 0; b.Loop(); i++ {
+					ev := &wire.Event{Data: []byte(`{"total":12}`)}
+					if withID {
+						ev.ID = fmt.Sprint(i)
+					}
+					if _, err := m.Publish(b.Context(), "c", []*wire.Event{ev}); err != nil {
+						b.Fatal(err)
+					}
 				}
-				if _, err := m.Publish(b.Context(), "c", []*wire.Event{ev}); err != nil {
-					b.Fatal(err)
+				if events, bytes := m.Kept("c"); events > 0 {
+					b.ReportMetric(float64(bytes)/float64(events), "kept-B/event")
 				}
-			}
-		})
+			})
+		}
 	}
 }
 
