@@ -41,7 +41,8 @@ func (s *storms) over(opened, now int64) bool {
 // tidyHistory is how often the broker is asked to let go of what is too old.
 const tidyHistory = 10 * time.Second
 
-// tidyBroker has the broker drop what is too old, until the Server drains.
+// tidyBroker has the broker drop what is too old, and what nobody listens to, until
+// the Server drains.
 func (srv *Server) tidyBroker() {
 	tick := time.NewTicker(tidyHistory)
 	defer tick.Stop()
@@ -51,6 +52,7 @@ func (srv *Server) tidyBroker() {
 			return
 		case <-tick.C:
 			srv.broker.Tidy()
+			srv.detachIdle()
 			srv.parked.tidy()
 		}
 	}

@@ -114,7 +114,7 @@ func (sh *shard) connect(e *engine, p *socketio.Packet) {
 			if r := auth.recovery(sh.server.sids); r != nil && ch.recovers() {
 				sh.recover(s, r, welcome)
 			} else {
-				welcome(resumed{})
+				sh.enter(s, nil, welcome)
 			}
 			sh.schedule(e)
 			return

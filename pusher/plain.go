@@ -64,13 +64,15 @@ func (sh *shard) openClient(c loop.Slot, h *hello) {
 		sh.loop.Close(c, wire.CloseTryLater, "the channel has just changed, try again")
 		return
 	}
-	if h.resumes == nil {
-		sh.welcomeClient(s, resumed{}, sh.join(s, h.rooms))
-		return
+	var from *claim
+	rooms := h.rooms
+	if h.resumes != nil {
+		since, was := h.resumes.of(h.client.User())
+		from = &claim{since: since, before: was.session}
+		rooms = slices.Concat(rooms, was.rooms)
 	}
-	since, was := h.resumes.of(h.client.User())
-	failed := sh.join(s, slices.Concat(h.rooms, was.rooms))
-	sh.resume(s, since, was.session, func(r resumed) { sh.welcomeClient(s, r, failed) })
+	failed := sh.join(s, rooms)
+	sh.enter(s, from, func(r resumed) { sh.welcomeClient(s, r, failed) })
 }
 
 // welcomeClient says the first words to a plain client or on an event stream.

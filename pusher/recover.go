@@ -42,46 +42,43 @@ func (c *credentials) recovery(k *sids) *recovery {
 	return r
 }
 
-// recover gives a session that has just begun what its client had before, if that
-// is remembered, or if the client's last connection is not known to be gone.
+// recover welcomes a session that has just begun as what its client had before, if
+// that is remembered, or if the client's last connection is not known to be gone.
 func (sh *shard) recover(s uint32, r *recovery, welcome func(resumed)) {
-	ses := sh.sessions.At(s)
+	ch, user := sh.sessions.At(s).channel, sh.sessions.At(s).client.User()
 	if r.since == nowhere {
-		sh.resume(s, nowhere, wire.SessionID{}, welcome)
+		sh.enter(s, &claim{since: nowhere}, welcome)
 		return
 	}
-	p := sh.hold(s, r.since, welcome)
-	if was := sh.server.parked.take(r.id, ses.channel.counters, ses.client.User()); was != nil {
-		sh.restore(p, r.id, was)
+	if was := sh.server.parked.take(r.id, ch.counters, user); was != nil {
+		sh.enter(s, sh.claimOf(s, r, was), welcome)
 		return
 	}
-	channel, user := ses.channel, ses.client.User()
+	p := sh.hold(s, nowhere, welcome)
 	sh.server.replays.add(func() {
 		sh.server.onLoops(func(other *shard) {
-			if old, ok := other.table.Find(channel.Name, r.id.String()); ok {
+			if old, ok := other.table.Find(ch.Name, r.id.String()); ok {
 				other.loop.Close(other.sessions.At(old).conn, wire.CloseNormal, "") // which parks it
 			}
 		})
-		was := sh.server.parked.take(r.id, channel.counters, user)
-		sh.do(func() { sh.restore(p, r.id, was) })
+		was := sh.server.parked.take(r.id, ch.counters, user)
+		sh.do(func() {
+			if was != nil && sh.replays[s] == p {
+				c := sh.claimOf(s, r, was)
+				p.at, p.restore = c.since, c.restore
+			}
+		})
+		sh.server.replays.attach(p, ch)
 	})
 }
 
-// restore has a replay go on for the session that its client had before; nil: that
-// is not known.
-func (sh *shard) restore(p *replay, id wire.SessionID, was *parked) {
-	if sh.replays[p.session] != p {
-		return
-	}
-	if was == nil {
-		p.at = nowhere // what it has missed depends on the rooms it was in
-	} else {
-		p.restore = func() {
-			sh.table.Rename(p.session, id)
-			sh.join(p.session, was.rooms)
-		}
-	}
-	sh.server.replays.follow(p, next{ask: p.ask()})
+// claimOf is what a session goes on from that was remembered. Without its rooms it
+// cannot be known what it has missed.
+func (sh *shard) claimOf(s uint32, r *recovery, was *parked) *claim {
+	return &claim{since: r.since, restore: func() {
+		sh.table.Rename(s, r.id)
+		sh.join(s, was.rooms)
+	}}
 }
 
 // offsets is the event that tells Socket.IO clients of one channel where they are.

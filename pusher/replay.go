@@ -39,10 +39,11 @@ type replay struct {
 	shard   *shard
 	session uint32
 	channel string
-	begun   wire.Position // of the channel, when the session became a member
 
 	// Owned by the loop.
+	begun     wire.Position  // of the channel: what follows is held
 	before    wire.SessionID // its client's last; zero: not known
+	answer    *resumed       // what the welcome says, whatever is kept; nil: that follows from the history
 	restore   func()         // gives the session back what it was; nil: nothing
 	welcome   func(resumed)  // nil: it has been said
 	requests  [][]byte       // of a client that has not been welcomed yet
@@ -74,31 +75,54 @@ func (r resumed) said() (recovered *bool, oldest string) {
 	return &r.recovered, oldest
 }
 
-// resume lets a session go on from since. It calls welcome, now or later, before
-// anything is sent to it.
-func (sh *shard) resume(s uint32, since wire.Position, before wire.SessionID, welcome func(resumed)) {
-	ses := sh.sessions.At(s)
-	if ses.channel.History.Size == 0 {
-		sh.server.resumes.lost.Add(1)
-		welcome(resumed{asked: true})
-		return
-	}
-	p := sh.hold(s, since, welcome)
-	p.before = before
-	sh.server.replays.follow(p, next{ask: p.ask()})
-}
-
 // hold begins a replay: from now on the session's live events are held.
 func (sh *shard) hold(s uint32, since wire.Position, welcome func(resumed)) *replay {
 	ses := sh.sessions.At(s)
-	begun := sh.table.Position(ses.channel.Name)
-	p := &replay{shard: sh, session: s, channel: ses.channel.Name, begun: begun, welcome: welcome, at: since, upto: begun.Seq}
-	if since.Epoch == begun.Epoch {
-		p.upto = max(p.upto, since.Seq) // another loop was ahead of this one
-	}
+	p := &replay{shard: sh, session: s, channel: ses.channel.Name, welcome: welcome, at: since}
+	p.begin()
 	ses.replaying = true
 	sh.replays[s] = p
 	return p
+}
+
+// begin has the replay reach up to where the channel is now: what is held is in the
+// history, or was before the client's time.
+func (p *replay) begin() {
+	p.begun = p.shard.table.Position(p.channel)
+	p.upto, p.overflow, p.held, p.heldBytes = p.begun.Seq, 0, nil, 0
+	if p.at.Epoch == p.begun.Epoch {
+		p.upto = max(p.upto, p.at.Seq) // another loop, or replica, was ahead of this one
+	}
+}
+
+// attached goes on when the channel's events are delivered here, or could not be.
+func (p *replay) attached(err error) next {
+	switch {
+	case p.shard.replays[p.session] != p:
+		return next{done: true}
+	case err != nil:
+		return p.failed()
+	}
+	p.failures = 0
+	p.begin()
+	if p.answer == nil {
+		return next{ask: p.ask()}
+	}
+	p.at = p.begun
+	p.say(*p.answer)
+	if p.shard.replays[p.session] != p {
+		return next{done: true}
+	}
+	return p.proceed()
+}
+
+// failed has the replay try again later, a few times.
+func (p *replay) failed() next {
+	if p.failures == maxReplayFailures {
+		return p.giveUp(wire.CloseTryLater)
+	}
+	p.failures++
+	return p.again(p.failures)
 }
 
 // release ends a replay.
@@ -151,11 +175,8 @@ func (p *replay) step(page wire.Page, err error) next {
 		p.say(resumed{asked: true, oldest: lost.Oldest})
 	case errors.As(err, &lost):
 		return p.giveUp(wire.CloseSlow)
-	case err != nil && p.failures == maxReplayFailures:
-		return p.giveUp(wire.CloseTryLater)
 	case err != nil:
-		p.failures++
-		return p.again(p.failures)
+		return p.failed()
 	default:
 		p.failures = 0
 		if p.welcome != nil {

@@ -68,10 +68,15 @@ func (r *replayer) follow(p *replay, n next) {
 	switch {
 	case n.done:
 	case n.after > 0:
-		time.AfterFunc(n.after, func() { r.add(func() { r.read(p, n.ask) }) })
+		r.after(n.after, func() { r.read(p, n.ask) })
 	default:
 		r.add(func() { r.read(p, n.ask) })
 	}
+}
+
+// after has work done after a while.
+func (r *replayer) after(d time.Duration, work func()) {
+	time.AfterFunc(d, func() { r.add(work) })
 }
 
 // read reads a page for a replay, and waits until it is sent.

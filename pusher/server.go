@@ -43,7 +43,7 @@ type Server struct {
 	log        *slog.Logger
 	config     Config
 	shards     []*shard
-	broker     *broker.Memory
+	broker     Broker
 	maxConns   int64
 	stuck      time.Duration // how long a loop may take over a turn
 	listeners  listeners

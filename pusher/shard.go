@@ -134,8 +134,8 @@ func (sh *shard) compress(b []byte, ch *channel) []byte {
 
 // prepare makes added Channels known, before anybody can name them.
 func (sh *shard) prepare(c *change) {
-	for i, name := range c.added {
-		sh.table.AddChannel(name, c.positions[i])
+	for _, name := range c.added {
+		sh.table.AddChannel(name)
 	}
 }
 

@@ -13,7 +13,6 @@ import (
 	"github.com/klaxon-dev/klaxon/pusher/auth"
 	"github.com/klaxon-dev/klaxon/pusher/events"
 	"github.com/klaxon-dev/klaxon/pusher/settings"
-	"github.com/klaxon-dev/klaxon/pusher/wire"
 	"github.com/klaxon-dev/klaxon/pusher/wire/plain"
 )
 
@@ -42,6 +41,10 @@ type channelCounters struct {
 	number      uint32 // tells Channels apart
 	connections atomic.Int64
 	published   atomic.Uint64
+
+	// Guarded by attachment.
+	attachment sync.Mutex
+	isAttached bool
 }
 
 // take counts one more connection, if it is within the limit.
@@ -116,10 +119,6 @@ func (srv *Server) Reload(s *settings.Settings) error {
 	// A Channel's log and its place in the tables are there before anybody may
 	// publish to it or connect, and go after nobody may any more.
 	srv.broker.SetChannels(slices.Concat(prev.settings.Channels, change.settings(next)))
-	change.positions = make([]wire.Position, len(change.added))
-	for i, name := range change.added {
-		change.positions[i], _ = srv.broker.Position(name)
-	}
 	srv.onLoops(func(sh *shard) { sh.prepare(change) })
 	srv.current.Store(next)
 	srv.onLoops(func(sh *shard) { sh.apply(next, change) })
@@ -146,7 +145,6 @@ func (srv *Server) refuse(err error) {
 // change is what differs between two snapshots, by name.
 type change struct {
 	added, removed, changed []string
-	positions               []wire.Position // of added
 }
 
 func diff(prev, next *snapshot) *change {

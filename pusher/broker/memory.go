@@ -206,6 +206,24 @@ func (m *Memory) Kept(channel string) (events int, bytes int64) {
 	return l.history.size(m.clock())
 }
 
+// Attach does nothing for a channel that there is: with Memory everything is
+// delivered, always.
+func (m *Memory) Attach(ctx context.Context, channel string) error {
+	if m.log(channel) == nil {
+		return ErrUnknownChannel
+	}
+	return ctx.Err()
+}
+
+// Detach does nothing.
+func (*Memory) Detach(string) {}
+
+// Healthy is always nil.
+func (*Memory) Healthy() error { return nil }
+
+// Close does nothing.
+func (*Memory) Close() {}
+
 // store gives the event its place, or finds the one it has.
 func (l *channelLog) store(ev *wire.Event, now time.Time) wire.Receipt {
 	if ev.ID != "" {

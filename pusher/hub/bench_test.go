@@ -15,7 +15,8 @@ import (
 func crowded(b *testing.B) *Table {
 	b.Helper()
 	tab := NewTable()
-	tab.AddChannel("c", wire.Position{Epoch: "e"})
+	tab.AddChannel("c")
+	tab.Advance("c", wire.Position{Epoch: "e"})
 	for s := range Slot(100_000) {
 		tab.Add("c", s, fmt.Sprint("user-", s))
 		if err := tab.Join(s, room(s)); err != nil {

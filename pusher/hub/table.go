@@ -73,11 +73,18 @@ func NewTable() *Table {
 	return &Table{channels: map[string]*channel{}, veil: maphash.MakeSeed()}
 }
 
-// AddChannel makes a channel known, at the position from which its events will
-// follow. Adding it again does nothing.
-func (t *Table) AddChannel(name string, at wire.Position) {
+// AddChannel makes a channel known. Adding it again does nothing.
+func (t *Table) AddChannel(name string) {
 	if t.channels[name] == nil {
-		t.channels[name] = &channel{last: at}
+		t.channels[name] = &channel{}
+	}
+}
+
+// Advance tells the position from which the channel's events follow, or that there
+// were none for a while. It never goes back within an epoch.
+func (t *Table) Advance(name string, to wire.Position) {
+	if c := t.channels[name]; c != nil && (c.last.Epoch != to.Epoch || c.last.Seq < to.Seq) {
+		c.last = to
 	}
 }
 

@@ -57,7 +57,8 @@ func TestTableAgainstModel(t *testing.T) {
 	for seed := range uint64(20) {
 		rng := rand.New(rand.NewPCG(seed, 1))
 		tab := NewTable()
-		tab.AddChannel("c", wire.Position{Epoch: "e"})
+		tab.AddChannel("c")
+		tab.Advance("c", wire.Position{Epoch: "e"})
 		m := &model{user: map[Slot]string{}, id: map[Slot]wire.SessionID{}, rooms: map[Slot]map[string]bool{}}
 		var ids []wire.SessionID // also of sessions that have gone
 		pick := func(prefix string, n int) []string {
@@ -134,7 +135,7 @@ func TestTableAgainstModel(t *testing.T) {
 func TestRemovalDuringAWalkMissesNobody(t *testing.T) {
 	for _, ev := range []*wire.Event{{}, {Rooms: []string{"r"}}} {
 		tab := NewTable()
-		tab.AddChannel("c", wire.Position{})
+		tab.AddChannel("c")
 		for s := range Slot(200) {
 			tab.Add("c", s, "")
 			if err := tab.Join(s, "r"); err != nil {
@@ -158,7 +159,7 @@ func TestRemovalDuringAWalkMissesNobody(t *testing.T) {
 
 func TestRoomsAreBounded(t *testing.T) {
 	tab := NewTable()
-	tab.AddChannel("c", wire.Position{})
+	tab.AddChannel("c")
 	tab.Add("c", 1, "")
 	for i := range wire.MaxRooms {
 		if err := tab.Join(1, fmt.Sprint(i)); err != nil {
@@ -176,7 +177,7 @@ func TestRoomsAreBounded(t *testing.T) {
 // TestIDsDoNotTellHowManyThereAre: who collects ids learns nothing of their slots.
 func TestIDsDoNotTellHowManyThereAre(t *testing.T) {
 	tab := NewTable()
-	tab.AddChannel("c", wire.Position{})
+	tab.AddChannel("c")
 	const sessions = 256
 	var differ uint32 // bits in which the last bytes of two ids do
 	for s := range Slot(sessions) {
@@ -194,7 +195,8 @@ func TestIDsDoNotTellHowManyThereAre(t *testing.T) {
 
 func TestRemovedChannelKeepsNothing(t *testing.T) {
 	tab := NewTable()
-	tab.AddChannel("c", wire.Position{Epoch: "one", Seq: 7})
+	tab.AddChannel("c")
+	tab.Advance("c", wire.Position{Epoch: "one", Seq: 7})
 	tab.Add("c", 3, "u")
 	if got := tab.RemoveChannel("c"); !slices.Equal(got, []Slot{3}) {
 		t.Fatalf("got %v, want the one session", got)
@@ -203,7 +205,8 @@ func TestRemovedChannelKeepsNothing(t *testing.T) {
 	if tab.Add("c", 3, "u") {
 		t.Fatal("a session was added to a channel that is gone")
 	}
-	tab.AddChannel("c", wire.Position{Epoch: "two"})
+	tab.AddChannel("c")
+	tab.Advance("c", wire.Position{Epoch: "two"})
 	if p := tab.Position("c"); p.Epoch != "two" || len(tab.Members("c")) != 0 {
 		t.Fatalf("the new channel begins at %v with %v", p, tab.Members("c"))
 	}
