@@ -5,7 +5,9 @@ package pusher
 
 import (
 	"context"
+	"slices"
 
+	"github.com/klaxon-dev/klaxon/pusher/broker"
 	"github.com/klaxon-dev/klaxon/pusher/settings"
 	"github.com/klaxon-dev/klaxon/pusher/wire"
 )
@@ -34,6 +36,38 @@ type Broker interface {
 	Healthy() error
 	// Close ends it.
 	Close()
+}
+
+// Deliveries take what a Broker has for the clients of this push server.
+type Deliveries struct {
+	// Deliver takes an event of an attached channel: for one channel in order and
+	// one at a time, at the same time for several. It may wait while the loops are
+	// busy; it does not wait for clients.
+	Deliver func(channel string, pos wire.Position, ev *wire.Event)
+	// Lost says, in a channel's order of deliveries, that what is between two
+	// positions can never be delivered.
+	Lost func(channel string, from, to wire.Position)
+}
+
+func newBroker(config Config, to Deliveries) (Broker, error) {
+	if config.Broker == nil {
+		return broker.NewMemory(to.Deliver, nil), nil
+	}
+	return config.Broker(to)
+}
+
+// lost closes the clients of a channel, some of whose events could not be
+// delivered: each comes back and is told what is kept.
+func (srv *Server) lost(channel string, _, _ wire.Position) {
+	srv.log.Warn("events are lost: the channel's clients are closed, and told when they come back", "channel", channel)
+	spread := srv.spread(srv.connections())
+	for _, sh := range srv.shards {
+		sh.loop.Post(&call{fn: func() {
+			for _, s := range slices.Clone(sh.table.Members(channel)) {
+				sh.sendAway(s, wire.CloseTryLater, spread)
+			}
+		}, done: func() {}})
+	}
 }
 
 // attached reports whether the channel's events are delivered here. They are for

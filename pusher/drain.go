@@ -88,17 +88,22 @@ func (sh *shard) closeSome(steps int, spread time.Duration) {
 	}
 	part := (len(open) + steps - 1) / steps
 	for _, s := range slices.Clone(open[:part]) {
-		after := time.Second + rand.N(spread) //nolint:gosec // jitter, no secret
-		switch ses := sh.sessions.At(s); {
-		case ses.channel == nil: // its connection has gone with another session
-			continue
-		case ses.form == hub.EventStream:
-			sh.send(ses.conn, sse.EncodeRetry(after))
-		case !ses.overSocketIO(): // whose clients know themselves when to come back
-			sh.send(ses.conn, plain.EncodeGoodbye(after))
-		}
-		sh.loop.Close(sh.sessions.At(s).conn, wire.CloseRestart, wire.CloseRestart.Reason())
+		sh.sendAway(s, wire.CloseRestart, spread)
 	}
+}
+
+// sendAway closes a session whose client is to come back some time within spread.
+func (sh *shard) sendAway(s uint32, code wire.CloseCode, spread time.Duration) {
+	after := time.Second + rand.N(spread) //nolint:gosec // jitter, no secret
+	switch ses := sh.sessions.At(s); {
+	case ses.channel == nil: // its connection has gone with another session
+		return
+	case ses.form == hub.EventStream:
+		sh.send(ses.conn, sse.EncodeRetry(after))
+	case !ses.overSocketIO(): // whose clients know themselves when to come back
+		sh.send(ses.conn, plain.EncodeGoodbye(after))
+	}
+	sh.loop.Close(sh.sessions.At(s).conn, code, code.Reason())
 }
 
 // refuseWhileDraining answers publishers 503 once the Server drains, because an

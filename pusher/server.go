@@ -17,7 +17,6 @@ import (
 	"time"
 
 	"github.com/klaxon-dev/klaxon/pusher/acceptor"
-	"github.com/klaxon-dev/klaxon/pusher/broker"
 	"github.com/klaxon-dev/klaxon/pusher/events"
 	"github.com/klaxon-dev/klaxon/pusher/hub"
 	"github.com/klaxon-dev/klaxon/pusher/loop"
@@ -35,6 +34,8 @@ type Config struct {
 	Log *slog.Logger
 	// Replica says which of several this is. Nil: there is one.
 	Replica *Replica
+	// Broker makes the broker. Nil: one in memory, which is for one replica.
+	Broker func(Deliveries) (Broker, error)
 }
 
 // Server is one push server.
@@ -91,7 +92,9 @@ func New(config Config, s *settings.Settings) (*Server, error) {
 		loops[i] = sh
 	}
 	srv.metrics = newMetrics(srv)
-	srv.broker = broker.NewMemory(hub.New(loops...).Deliver, nil)
+	if srv.broker, err = newBroker(config, Deliveries{hub.New(loops...).Deliver, srv.lost}); err != nil {
+		return nil, err
+	}
 	srv.replays = newReplayer(srv.broker)
 	srv.current.Store(emptySnapshot())
 	for _, sh := range srv.shards {
@@ -231,6 +234,7 @@ func (srv *Server) Run(ctx context.Context) error {
 
 func (srv *Server) stopLoops() {
 	srv.replays.close()
+	srv.broker.Close()
 	for _, sh := range srv.shards {
 		sh.loop.Stop()
 	}

@@ -500,8 +500,9 @@ func TestClientsThatDoNotAnswerPings(t *testing.T) {
 
 // stream is an event stream.
 type stream struct {
-	t *testing.T
-	r *bufio.Reader
+	t    *testing.T
+	conn net.Conn
+	r    *bufio.Reader
 }
 
 func streamFrom(t *testing.T, srv *Server, path string) *stream {
@@ -525,7 +526,7 @@ func streamFrom(t *testing.T, srv *Server, path string) *stream {
 		h.Get("Access-Control-Allow-Origin") != "http://push.example.com" || h.Get("Access-Control-Allow-Credentials") != "true" || h.Get("Vary") != "Origin" {
 		t.Fatalf("answered %s %v", resp.Status, h)
 	}
-	return &stream{t, r}
+	return &stream{t, conn, r}
 }
 
 // block reads up to an empty line.
