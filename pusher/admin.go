@@ -76,7 +76,7 @@ func (srv *Server) Status() settings.Status {
 	snap := srv.current.Load()
 	st := settings.Status{
 		Revision: snap.settings.Revision, UnknownKeyIDs: snap.verifier.UnknownKeyIDs(),
-		Draining: srv.draining.Load(), Channels: make(map[string]settings.ChannelStatus, len(snap.channels)),
+		Draining: srv.leaving.Load(), Channels: make(map[string]settings.ChannelStatus, len(snap.channels)),
 	}
 	if e := srv.settingsError.Load(); e != nil {
 		st.SettingsError = *e

@@ -20,6 +20,9 @@ const (
 	// closeAllWithin is how long closing every client may take when events live
 	// in this process's memory only: waiting longer would save nothing.
 	closeAllWithin = 1500 * time.Millisecond
+	// lameDuck is how long new clients are still let in while those that send them
+	// here learn not to: a refused connection costs a client more than being moved.
+	lameDuck = 3 * time.Second
 	// lastWait is how long peers then have for their half of the closing handshake.
 	lastWait = 400 * time.Millisecond
 	// drainStep is how often some more clients are closed.
@@ -30,20 +33,38 @@ const (
 	minSpread = 2 * time.Second
 )
 
-// Drain ends the Server: nobody is let in, publishers are refused with 503, every
-// client is told when to come back and closed with code 1012, all within 2 s.
-// Then the loops and listeners end. Calling it again does nothing.
+// shared reports whether the broker outlives this push server, so that clients that
+// move to another miss nothing.
+func (srv *Server) shared() bool { return srv.config.Broker != nil }
+
+// ending reports whether what is published here or remembered now would be lost.
+func (srv *Server) ending() bool { return srv.draining.Load() && !srv.shared() }
+
+// Drain ends the Server: nobody is let in, and every client is told when to come
+// back and closed with code 1012. With a broker in memory publishers are refused
+// with 503, and all is over within 2 s. Otherwise clients are moved over the drain
+// period, and the Server ends when they have gone. Then the loops and listeners end.
+// Calling it again does nothing.
 func (srv *Server) Drain() {
-	if srv.draining.Swap(true) {
+	if srv.leaving.Swap(true) {
 		return
 	}
-	close(srv.drained)
 	begun := time.Now()
+	period := srv.current.Load().settings.Pusher.Drain.Period.Std()
+	if srv.shared() {
+		time.Sleep(min(lameDuck, period/4))
+	}
+	srv.draining.Store(true)
+	close(srv.drained)
 	_ = srv.listeners.clients.Close() // again by Shutdown; nobody new meanwhile
 	before := srv.connections()
 	spread := srv.spread(before)
-	period := min(srv.current.Load().settings.Pusher.Drain.Period.Std(), closeAllWithin)
-	for end := begun.Add(period); ; time.Sleep(drainStep) {
+	if srv.shared() {
+		spread = minSpread // that they are moved one by one spreads them
+	} else {
+		period = min(period, closeAllWithin)
+	}
+	for end := begun.Add(period); srv.connections() > 0; time.Sleep(drainStep) {
 		steps := max(int(time.Until(end)/drainStep), 1)
 		srv.onLoops(func(sh *shard) { sh.closeSome(steps, spread) })
 		if steps == 1 {
@@ -53,6 +74,7 @@ func (srv *Server) Drain() {
 	for end := time.Now().Add(lastWait); srv.connections() > 0 && time.Now().Before(end); {
 		time.Sleep(drainStep / 5)
 	}
+	srv.bequeath()
 	srv.log.Info("drained", "clients", before, "left", srv.connections(), "took", time.Since(begun).Round(time.Millisecond))
 	srv.stopLoops()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
@@ -101,16 +123,16 @@ func (sh *shard) sendAway(s uint32, code wire.CloseCode, spread time.Duration) {
 	case ses.form == hub.EventStream:
 		sh.send(ses.conn, sse.EncodeRetry(after))
 	case !ses.overSocketIO(): // whose clients know themselves when to come back
-		sh.send(ses.conn, plain.EncodeGoodbye(after))
+		sh.send(ses.conn, plain.EncodeGoodbye(after, sh.server.shared() && ses.channel.History.Size > 0))
 	}
 	sh.loop.Close(sh.sessions.At(s).conn, code, code.Reason())
 }
 
-// refuseWhileDraining answers publishers 503 once the Server drains, because an
-// event that was accepted then would be lost.
+// refuseWhileDraining answers publishers 503 once the Server drains, if an event
+// that was accepted then would be lost.
 func (srv *Server) refuseWhileDraining(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if srv.draining.Load() {
+		if srv.ending() {
 			w.Header().Set("Retry-After", "2")
 			w.Header().Set("Connection", "close")
 			problem(w, http.StatusServiceUnavailable, "this push server restarts: try again")

@@ -22,6 +22,7 @@ const (
 // the client does not know its rooms.
 type parked struct {
 	channel *channelCounters // also a channel of the same name that was created anew is another
+	name    string           // of the channel
 	user    string
 	rooms   []string
 	until   time.Time
@@ -77,6 +78,24 @@ func (p *parking) take(id wire.SessionID, channel *channelCounters, user string)
 	return s
 }
 
+// forget forgets a session.
+func (p *parking) forget(id wire.SessionID) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.drop(id)
+}
+
+// records are all that are remembered.
+func (p *parking) records() []parkedRecord {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	all := make([]parkedRecord, 0, len(p.byID))
+	for id, s := range p.byID {
+		all = append(all, parkedRecord{ID: id.String(), Channel: s.name, User: s.user, Rooms: s.rooms, Until: s.until})
+	}
+	return all
+}
+
 // tidy forgets those whose time is over.
 func (p *parking) tidy() {
 	p.mu.Lock()
@@ -123,9 +142,14 @@ func (c *channel) recovers() bool { return c.SocketIO.Recovery && c.History.Size
 // park remembers a session whose client may come back.
 func (sh *shard) park(s uint32) {
 	ses := sh.sessions.At(s)
-	if ch := ses.channel; ch.recovers() && !sh.server.draining.Load() {
-		sh.server.parked.put(sh.table.ID(s), &parked{
-			channel: ch.counters, user: ses.client.User(), rooms: sh.table.Rooms(s), until: time.Now().Add(ch.History.TTL.Std()),
-		})
+	ch := ses.channel
+	if !ch.recovers() || sh.server.ending() {
+		return
+	}
+	id := sh.table.ID(s)
+	p := &parked{channel: ch.counters, name: ch.Name, user: ses.client.User(), rooms: sh.table.Rooms(s), until: time.Now().Add(ch.History.TTL.Std())}
+	sh.server.parked.put(id, p)
+	if sh.server.draining.Load() { // its client comes back to another replica, before or after this one has ended
+		sh.server.tell(question{Op: opRemember, Parked: []parkedRecord{{ID: id.String(), Channel: p.name, User: p.user, Rooms: p.rooms, Until: p.until}}})
 	}
 }

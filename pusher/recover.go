@@ -50,25 +50,35 @@ func (sh *shard) recover(s uint32, r *recovery, welcome func(resumed)) {
 		sh.enter(s, &claim{since: nowhere}, welcome)
 		return
 	}
-	if was := sh.server.parked.take(r.id, ch.counters, user); was != nil {
-		sh.enter(s, sh.claimOf(s, r, was), welcome)
-		return
+	if sh.server.peers() == nil {
+		if was := sh.server.parked.take(r.id, ch.counters, user); was != nil {
+			sh.enter(s, sh.claimOf(s, r, was), welcome)
+			return
+		}
 	}
 	p := sh.hold(s, nowhere, welcome)
-	sh.server.replays.add(func() {
-		sh.server.onLoops(func(other *shard) {
-			if old, ok := other.table.Find(ch.Name, r.id.String()); ok {
-				other.loop.Close(other.sessions.At(old).conn, wire.CloseNormal, "") // which parks it
-			}
-		})
-		was := sh.server.parked.take(r.id, ch.counters, user)
+	sh.server.taking(func() {
+		was := sh.server.takeAnywhere(r.id, ch, user)
 		sh.do(func() {
 			if was != nil && sh.replays[s] == p {
 				c := sh.claimOf(s, r, was)
 				p.at, p.restore = c.since, c.restore
 			}
 		})
-		sh.server.replays.attach(p, ch)
+		sh.server.replays.add(func() { sh.server.replays.attach(p, ch) })
+	})
+}
+
+// taking runs fn, which may wait for other replicas, on a goroutine of its own. A
+// few hundred run at a time.
+func (srv *Server) taking(fn func()) {
+	srv.running.Go(func() {
+		select {
+		case srv.takers <- struct{}{}:
+			defer func() { <-srv.takers }()
+			fn()
+		case <-srv.replays.ctx.Done():
+		}
 	})
 }
 

@@ -34,7 +34,8 @@ type Config struct {
 	Log *slog.Logger
 	// Replica says which of several this is. Nil: there is one.
 	Replica *Replica
-	// Broker makes the broker. Nil: one in memory, which is for one replica.
+	// Broker makes the broker, which outlives the push server and is shared with
+	// other replicas. Nil: one in memory, for one replica.
 	Broker func(Deliveries) (Broker, error)
 }
 
@@ -57,9 +58,11 @@ type Server struct {
 	// Shared.
 	current       atomic.Pointer[snapshot]
 	settingsError atomic.Pointer[string]
-	draining      atomic.Bool
+	leaving       atomic.Bool // Drain has begun
+	draining      atomic.Bool // nobody is let in any more
 	resumes       resumeCounts
 	parked        parking
+	takers        chan struct{}
 	drained       chan struct{} // closed when draining begins
 	failed        chan error    // a listener that ended on its own
 
@@ -76,7 +79,7 @@ type listeners struct {
 
 // New builds a Server that serves s and listens. Nothing is accepted before Start.
 func New(config Config, s *settings.Settings) (*Server, error) {
-	srv := &Server{log: config.Log, config: config, failed: make(chan error, 4), drained: make(chan struct{}), stuck: defaultStuck, sids: newSIDs(config.Replica)}
+	srv := &Server{log: config.Log, config: config, failed: make(chan error, 4), drained: make(chan struct{}), takers: make(chan struct{}, maxTaking), stuck: defaultStuck, sids: newSIDs(config.Replica)}
 	if srv.log == nil {
 		srv.log = slog.Default()
 	}
@@ -196,6 +199,9 @@ func (srv *Server) AdminAddr() net.Addr { return srv.listeners.admin.Addr() }
 // Start accepts connections on all listeners.
 func (srv *Server) Start() {
 	l := &srv.listeners
+	if p := srv.peers(); p != nil {
+		p.Serve(srv.answer)
+	}
 	srv.running.Go(srv.releaseMemory)
 	srv.running.Go(srv.tidyBroker)
 	for range replayWorkers {

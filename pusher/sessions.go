@@ -5,11 +5,10 @@ package pusher
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"slices"
 	"strings"
-	"sync"
-	"time"
 
 	"github.com/klaxon-dev/klaxon/pusher/events"
 	"github.com/klaxon-dev/klaxon/pusher/wire"
@@ -31,7 +30,7 @@ type publisher struct{ srv *Server }
 
 // Publish stores events and delivers them.
 func (p publisher) Publish(ctx context.Context, name string, evs []*wire.Event) ([]wire.Receipt, error) {
-	if p.srv.draining.Load() {
+	if p.srv.ending() {
 		return nil, errDraining // an event that were taken now would reach nobody
 	}
 	receipts, err := p.srv.broker.Publish(ctx, name, evs)
@@ -45,41 +44,24 @@ func (p publisher) Publish(ctx context.Context, name string, evs []*wire.Event) 
 	return receipts, err
 }
 
-// directory finds sessions on all loops.
+// directory finds sessions on all loops of all replicas.
 type directory struct{ srv *Server }
 
 // List returns a channel's sessions, by id.
 func (d directory) List(name string) []wire.Session {
-	var mu sync.Mutex
-	var all []wire.Session
-	d.srv.onLoops(func(sh *shard) {
-		part := make([]wire.Session, 0, len(sh.table.Members(name)))
-		for _, s := range sh.table.Members(name) {
-			ses := sh.sessions.At(s)
-			part = append(part, wire.Session{
-				ID: sh.table.ID(s).String(), User: ses.client.User(), Rooms: sh.table.Rooms(s), Protocol: ses.protocol(),
-				Remote: ses.remote.String(), ConnectedAt: time.Unix(int64(ses.connected), 0),
-			})
+	all := d.srv.localSessions(name)
+	for _, part := range d.srv.ask(context.Background(), question{Op: opList, Channel: name}) {
+		var theirs []wire.Session
+		if json.Unmarshal(part, &theirs) == nil {
+			all = append(all, theirs...)
 		}
-		mu.Lock()
-		defer mu.Unlock()
-		all = append(all, part...)
-	})
+	}
 	slices.SortFunc(all, func(a, b wire.Session) int { return strings.Compare(a.ID, b.ID) })
 	return all
 }
 
 // Disconnect ends a session for good. It reports whether there was one.
 func (d directory) Disconnect(name, id string) bool {
-	var mu sync.Mutex
-	found := false
-	d.srv.onLoops(func(sh *shard) {
-		if s, ok := sh.table.Find(name, id); ok {
-			sh.end(s, wire.CloseByPublisher, wire.CloseByPublisher.Reason())
-			mu.Lock()
-			defer mu.Unlock()
-			found = true
-		}
-	})
-	return found
+	return d.srv.disconnectLocal(name, id) ||
+		len(d.srv.ask(context.Background(), question{Op: opDisconnect, Channel: name, Session: id})) > 0
 }

@@ -9,7 +9,6 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
-	"net/http"
 
 	"github.com/klaxon-dev/klaxon/pusher/loop"
 )
@@ -40,24 +39,6 @@ type home struct {
 type sids struct {
 	key   [32]byte
 	owner uint32 // this replica
-}
-
-// Replica is one of several push servers that clients reach by one address.
-type Replica struct {
-	// ID tells the replicas apart.
-	ID uint32
-	// Key is theirs alone and the same for all.
-	Key [32]byte
-	// Peers are the others.
-	Peers Peers
-}
-
-// Peers reach the other replicas: clients that poll send each request to any of
-// them.
-type Peers interface {
-	// Forward passes a request on to the replica that has its session, and the
-	// answer back. It reports false, and nothing is answered, when there is none.
-	Forward(w http.ResponseWriter, r *http.Request, owner uint32) bool
 }
 
 func newSIDs(of *Replica) *sids {

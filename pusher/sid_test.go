@@ -4,6 +4,7 @@
 package pusher
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -83,6 +84,10 @@ func (p proxies) Forward(w http.ResponseWriter, r *http.Request, owner uint32) b
 	(&httputil.ReverseProxy{Rewrite: func(pr *httputil.ProxyRequest) { pr.SetURL(to); pr.Out.Host = pr.In.Host }}).ServeHTTP(w, r)
 	return true
 }
+
+func (proxies) Ask(context.Context, []byte) [][]byte { return nil }
+func (proxies) Tell([]byte)                          {}
+func (proxies) Serve(func([]byte) [][]byte)          {}
 
 // TestAnyReplicaTakesAPoll has a client whose requests go to two replicas by turns.
 func TestAnyReplicaTakesAPoll(t *testing.T) {

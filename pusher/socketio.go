@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/klaxon-dev/klaxon/pusher/acceptor"
 	"github.com/klaxon-dev/klaxon/pusher/loop"
@@ -83,7 +84,7 @@ func (srv *Server) beginPolling(w http.ResponseWriter, r *http.Request, h *engin
 // serveSession serves a request that names a session.
 func (srv *Server) serveSession(w http.ResponseWriter, r *http.Request, sid string) {
 	h, ok := srv.sids.find(sid)
-	if ok && h.owner != srv.sids.owner && srv.config.Replica != nil && srv.config.Replica.Peers.Forward(w, r, h.owner) {
+	if ok && h.owner != srv.sids.owner && srv.forward(w, r, h.owner) {
 		return
 	}
 	if !ok || h.owner != srv.sids.owner || int(h.shard) >= len(srv.shards) {
@@ -125,4 +126,19 @@ func (srv *Server) upgradeEngine(c *acceptor.Conn) bool {
 	}
 	srv.adopt(c, offer{hello: h, deflate: snap.deflate, kind: loop.Packets, shard: srv.leastLoaded()})
 	return true
+}
+
+// forward passes a request on to the replica that has its session. It may wait there
+// for as long as any poll.
+func (srv *Server) forward(w http.ResponseWriter, r *http.Request, owner uint32) bool {
+	peers := srv.peers()
+	if peers == nil {
+		return false
+	}
+	control := http.NewResponseController(w)
+	if control.SetReadDeadline(time.Time{}) != nil || control.SetWriteDeadline(time.Time{}) != nil {
+		return false
+	}
+	srv.handshakes.entertain(r)
+	return peers.Forward(w, r, owner)
 }

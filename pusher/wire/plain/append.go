@@ -89,8 +89,8 @@ func EncodeFailure(f Failure) []byte { f.Type = "error"; return encode(f) }
 func EncodeGap(n uint32) []byte { return encode(Gap{Type: "gap", Dropped: n}) }
 
 // EncodeGoodbye returns the frame that asks a client to reconnect after d.
-func EncodeGoodbye(d time.Duration) []byte {
-	return encode(Goodbye{Type: "reconnect", After: d.Milliseconds()})
+func EncodeGoodbye(d time.Duration, recovered bool) []byte { //nolint:revive // a member's value, not a switch
+	return encode(Goodbye{Type: "reconnect", After: d.Milliseconds(), Recovered: recovered})
 }
 
 func encode(v any) []byte {

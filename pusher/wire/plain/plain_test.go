@@ -91,7 +91,7 @@ func TestTranscript(t *testing.T) {
 		"error": {EncodeFailure(Failure{Code: CodeForbidden, Message: "no"}), `{"type":"error","code":"forbidden","message":"no"}`},
 		"gap":   {EncodeGap(3), `{"type":"gap","dropped":3}`},
 		"goodbye": {
-			EncodeGoodbye(1500 * time.Millisecond),
+			EncodeGoodbye(1500*time.Millisecond, false),
 			`{"type":"reconnect","after":1500,"recovered":false}`,
 		},
 	} {

@@ -1,0 +1,255 @@
+// Copyright The Klaxon Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package pusher
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/klaxon-dev/klaxon/pusher/wire"
+)
+
+// Replica is one of several push servers that clients reach by one address.
+type Replica struct {
+	// ID tells the replicas apart.
+	ID uint32
+	// Key is theirs alone and the same for all.
+	Key [32]byte
+	// Peers are the others.
+	Peers Peers
+}
+
+// Peers reach the other replicas.
+type Peers interface {
+	// Forward passes a client's request on to the replica that has its session, and
+	// the answer back. It reports false, and nothing is answered, when there is none.
+	Forward(w http.ResponseWriter, r *http.Request, owner uint32) bool
+	// Ask asks all others and returns the parts of their answers.
+	Ask(ctx context.Context, question []byte) [][]byte
+	// Tell tells all others something.
+	Tell(what []byte)
+	// Serve has others' questions answered.
+	Serve(answer func(question []byte) [][]byte)
+}
+
+const (
+	// takeTimeout is how long other replicas may take to give a session away. One
+	// that is dead and not known to be holds clients up for so long.
+	takeTimeout = 300 * time.Millisecond
+	// maxTaking is how many clients may wait for that at a time.
+	maxTaking = 256
+	// sessionsPart is how many sessions a part of an answer has.
+	sessionsPart = 256
+	// parkedPart is how many sessions others are told to remember at a time.
+	parkedPart = 64
+)
+
+// question is what replicas ask and tell each other.
+type question struct {
+	Op      string         `json:"op"`
+	Channel string         `json:"channel,omitempty"`
+	Session string         `json:"session,omitempty"`
+	User    string         `json:"user,omitempty"`
+	Parked  []parkedRecord `json:"parked,omitempty"`
+}
+
+// What can be asked and told.
+const (
+	opList       = "list"       // all sessions of a channel
+	opDisconnect = "disconnect" // end a session; an answer if there was one
+	opTake       = "take"       // give a session away; an answer if there was one
+	opForget     = "forget"     // a session lives elsewhere
+	opRemember   = "remember"   // sessions of a replica that ends
+)
+
+// parkedRecord is a remembered session as replicas tell each other.
+type parkedRecord struct {
+	ID      string    `json:"id"`
+	Channel string    `json:"channel"`
+	User    string    `json:"user,omitempty"`
+	Rooms   []string  `json:"rooms,omitempty"`
+	Until   time.Time `json:"until"`
+}
+
+func (q question) encode() []byte {
+	b, err := json.Marshal(q)
+	if err != nil {
+		panic("pusher: a question cannot be marshalled: " + err.Error())
+	}
+	return b
+}
+
+// peers are the other replicas; nil: there are none.
+func (srv *Server) peers() Peers {
+	if srv.config.Replica == nil {
+		return nil
+	}
+	return srv.config.Replica.Peers
+}
+
+// ask asks all other replicas.
+func (srv *Server) ask(ctx context.Context, q question) [][]byte {
+	if p := srv.peers(); p != nil {
+		return p.Ask(ctx, q.encode())
+	}
+	return nil
+}
+
+// tell tells all other replicas.
+func (srv *Server) tell(q question) {
+	if p := srv.peers(); p != nil {
+		p.Tell(q.encode())
+	}
+}
+
+// answer answers another replica.
+func (srv *Server) answer(asked []byte) [][]byte {
+	var q question
+	if json.Unmarshal(asked, &q) != nil {
+		return nil // of a version to come
+	}
+	switch q.Op {
+	case opList:
+		return encodeParts(srv.localSessions(q.Channel))
+	case opDisconnect:
+		if srv.disconnectLocal(q.Channel, q.Session) {
+			return [][]byte{[]byte("true")}
+		}
+	case opTake:
+		return srv.giveAway(q)
+	case opForget:
+		if id, ok := wire.ParseSessionID(q.Session); ok {
+			srv.parked.forget(id)
+		}
+	case opRemember:
+		srv.remember(q.Parked)
+	}
+	return nil
+}
+
+func encodeParts(sessions []wire.Session) (parts [][]byte) {
+	for part := range slices.Chunk(sessions, sessionsPart) {
+		b, err := json.Marshal(part)
+		if err != nil {
+			panic("pusher: a session cannot be marshalled: " + err.Error())
+		}
+		parts = append(parts, b)
+	}
+	return parts
+}
+
+// giveAway gives another replica's client its session.
+func (srv *Server) giveAway(q question) [][]byte {
+	id, ok := wire.ParseSessionID(q.Session)
+	ch := srv.current.Load().channels[q.Channel]
+	if !ok || ch == nil {
+		return nil
+	}
+	was := srv.takeLocal(id, ch, q.User)
+	if was == nil {
+		return nil
+	}
+	b, err := json.Marshal(parkedRecord{ID: q.Session, Channel: q.Channel, User: was.user, Rooms: was.rooms, Until: was.until})
+	if err != nil {
+		panic("pusher: a session cannot be marshalled: " + err.Error())
+	}
+	return [][]byte{b}
+}
+
+// takeLocal returns a session that is remembered here, or whose connection, which
+// its client has given up, is not known to be gone; nil: there is none.
+func (srv *Server) takeLocal(id wire.SessionID, ch *channel, user string) *parked {
+	if was := srv.parked.take(id, ch.counters, user); was != nil {
+		return was
+	}
+	srv.onLoops(func(sh *shard) {
+		s, ok := sh.table.Find(ch.Name, id.String())
+		if ok && sh.sessions.At(s).client.User() == user {
+			sh.loop.Close(sh.sessions.At(s).conn, wire.CloseNormal, "") // which parks it
+		}
+	})
+	return srv.parked.take(id, ch.counters, user)
+}
+
+// takeAnywhere is takeLocal of all replicas. Those that remember the session
+// forget it.
+func (srv *Server) takeAnywhere(id wire.SessionID, ch *channel, user string) *parked {
+	was := srv.takeLocal(id, ch, user)
+	if srv.peers() == nil {
+		return was
+	}
+	if was != nil {
+		srv.tell(question{Op: opForget, Session: id.String()})
+		return was
+	}
+	ctx, cancel := context.WithTimeout(srv.replays.ctx, takeTimeout)
+	defer cancel()
+	for _, part := range srv.ask(ctx, question{Op: opTake, Channel: ch.Name, Session: id.String(), User: user}) {
+		var r parkedRecord
+		if json.Unmarshal(part, &r) == nil && r.User == user {
+			was = &parked{channel: ch.counters, user: user, rooms: r.Rooms, until: r.Until}
+		}
+	}
+	return was
+}
+
+// remember takes over what another replica remembers.
+func (srv *Server) remember(records []parkedRecord) {
+	channels := srv.current.Load().channels
+	for _, r := range records {
+		id, ok := wire.ParseSessionID(r.ID)
+		if ch := channels[r.Channel]; ok && ch != nil && ch.recovers() {
+			srv.parked.put(id, &parked{channel: ch.counters, name: r.Channel, user: r.User, rooms: r.Rooms, until: r.Until})
+		}
+	}
+}
+
+// bequeath has the other replicas remember what this one does, which ends.
+func (srv *Server) bequeath() {
+	if srv.peers() == nil {
+		return
+	}
+	for part := range slices.Chunk(srv.parked.records(), parkedPart) {
+		srv.tell(question{Op: opRemember, Parked: part})
+	}
+}
+
+// localSessions returns this replica's sessions of a channel.
+func (srv *Server) localSessions(name string) []wire.Session {
+	var mu sync.Mutex
+	var all []wire.Session
+	srv.onLoops(func(sh *shard) {
+		part := make([]wire.Session, 0, len(sh.table.Members(name)))
+		for _, s := range sh.table.Members(name) {
+			ses := sh.sessions.At(s)
+			part = append(part, wire.Session{
+				ID: sh.table.ID(s).String(), User: ses.client.User(), Rooms: sh.table.Rooms(s), Protocol: ses.protocol(),
+				Remote: ses.remote.String(), ConnectedAt: time.Unix(int64(ses.connected), 0),
+			})
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		all = append(all, part...)
+	})
+	return all
+}
+
+// disconnectLocal ends a session of this replica.
+func (srv *Server) disconnectLocal(name, id string) bool {
+	var mu sync.Mutex
+	found := false
+	srv.onLoops(func(sh *shard) {
+		if s, ok := sh.table.Find(name, id); ok {
+			sh.end(s, wire.CloseByPublisher, wire.CloseByPublisher.Reason())
+			mu.Lock()
+			defer mu.Unlock()
+			found = true
+		}
+	})
+	return found
+}
