@@ -6,6 +6,7 @@ package jetstream
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"runtime"
 	"strings"
 	"sync/atomic"
@@ -31,6 +32,9 @@ func testConfig(url string, deliver brokertest.Deliver) Config {
 
 func newBroker(t testing.TB, c Config) *Broker {
 	t.Helper()
+	if testing.Verbose() {
+		c.Log = slog.New(slog.NewTextHandler(t.Output(), nil))
+	}
 	b, err := New(c)
 	if err != nil {
 		t.Fatal(err)

@@ -214,10 +214,10 @@ func (b *Broker) streamConfig(epoch string, l *limits) js.StreamConfig {
 	}
 	return js.StreamConfig{
 		Name: b.config.Stream, Description: "The events of a Klaxon Pusher's Channels",
-		Subjects: []string{b.subject(epoch, "*")}, Storage: storage, Replicas: b.config.Replicas,
+		Subjects: []string{b.subject(epoch, ">")}, Storage: storage, Replicas: b.config.Replicas,
 		MaxMsgsPerSubject: l.messages, MaxAge: l.age, Discard: js.DiscardOld, Duplicates: dedupWindow,
 		AllowDirect: true, AllowAtomicPublish: true,
-		RePublish: &js.RePublish{Source: b.subject(epoch, "*"), Destination: b.liveSubject(epoch, "*")},
+		RePublish: &js.RePublish{Source: b.subject(epoch, ">"), Destination: b.liveSubject(epoch, ">")},
 		Metadata:  map[string]string{metaEpoch: epoch},
 	}
 }
