@@ -91,6 +91,14 @@ func (s *stream) life() *life { return s.now.Load() }
 
 func (s *stream) maxAge() time.Duration { return time.Duration(s.age.Load()) }
 
+// last is the highest sequence that was seen in the stream's life.
+func (s *stream) last() (epoch string, seq uint64) {
+	if l := s.life(); l != nil {
+		return l.epoch, l.seen.Load()
+	}
+	return "", 0
+}
+
 func (s *stream) trouble() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -159,6 +167,7 @@ func (b *Broker) fit(ctx context.Context) (*js.StreamInfo, error) {
 	}
 	shorter := 0
 	for {
+		was, seen := b.stream.last() // before asking: more may come meanwhile
 		info, err := b.findOrMake(ctx, api, want)
 		if err != nil {
 			return nil, fmt.Errorf("stream %s: %w", b.config.Stream, err)
@@ -168,7 +177,7 @@ func (b *Broker) fit(ctx context.Context) (*js.StreamInfo, error) {
 		switch {
 		case epoch == "" || !c.AllowAtomicPublish || !c.AllowDirect:
 			return nil, fmt.Errorf("stream %s is not ours, or NATS is older than 2.12", c.Name)
-		case b.isShorter(info):
+		case epoch == was && info.State.LastSeq < seen:
 			if shorter++; shorter < lookAgain {
 				if err := sleep(ctx, lookAgainTime); err != nil {
 					return nil, err
@@ -185,12 +194,6 @@ func (b *Broker) fit(ctx context.Context) (*js.StreamInfo, error) {
 			return nil, fmt.Errorf("change stream %s: %w", c.Name, err)
 		}
 	}
-}
-
-// isShorter reports whether the stream has lost what was once seen in it.
-func (b *Broker) isShorter(info *js.StreamInfo) bool {
-	l := b.stream.life()
-	return l != nil && l.epoch == info.Config.Metadata[metaEpoch] && info.State.LastSeq < l.seen.Load()
 }
 
 func (b *Broker) findOrMake(ctx context.Context, api js.JetStream, want *limits) (*js.StreamInfo, error) {

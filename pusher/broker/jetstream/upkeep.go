@@ -5,6 +5,7 @@ package jetstream
 
 import (
 	"context"
+	"errors"
 	"time"
 )
 
@@ -84,11 +85,11 @@ func (b *Broker) reattach(ctx context.Context) error {
 	}
 	b.mu.RUnlock()
 	for _, l := range todo {
-		if err := l.attach(ctx, false); err != nil && ctx.Err() == nil {
+		if err := l.attach(ctx, false); err != nil && !errors.Is(err, ErrUnknownChannel) {
 			return err
 		}
 	}
-	return ctx.Err()
+	return nil
 }
 
 func (b *Broker) attachedLogs() (in *life, logs []*channelLog) {
