@@ -23,7 +23,11 @@ func (b *Broker) Attach(ctx context.Context, channel string) error {
 	}
 	within, cancel := context.WithTimeout(ctx, b.config.Timeout)
 	defer cancel()
-	if err := l.attach(within, true); err != nil {
+	before := l.want()
+	if err := l.attach(within); err != nil {
+		if !before {
+			l.unwant()
+		}
 		return b.failure(ctx, fmt.Errorf("attach %s: %w", channel, err))
 	}
 	return nil
@@ -54,13 +58,32 @@ func (b *Broker) Detach(channel string) {
 	if err != nil {
 		return
 	}
+	l.unwant()
+}
+
+// want says that the log's deliveries are wanted, and reports whether they were
+// before.
+func (l *channelLog) want() (before bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	before = l.wanted
+	l.wanted = true
+	if l.linger != nil {
+		l.linger.Stop()
+	}
+	return before
+}
+
+func (l *channelLog) unwant() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.wanted = false
 	if l.linger != nil {
 		l.linger.Stop()
 	}
-	l.linger = time.AfterFunc(b.config.Linger, func() { b.spawn(l.leave) })
+	if !l.closed {
+		l.linger = time.AfterFunc(l.broker.config.Linger, func() { l.broker.spawn(l.leave) })
+	}
 }
 
 // leave ends the attachment if it is still not wanted.
@@ -84,7 +107,7 @@ func (l *channelLog) leave() {
 }
 
 // attach subscribes to the log's live messages, and then finds out where it is.
-func (l *channelLog) attach(ctx context.Context, wanted bool) error { //nolint:revive // whether by Attach
+func (l *channelLog) attach(ctx context.Context) error {
 	select {
 	case l.attaching <- struct{}{}:
 	case <-ctx.Done():
@@ -95,7 +118,7 @@ func (l *channelLog) attach(ctx context.Context, wanted bool) error { //nolint:r
 	if err != nil {
 		return err
 	}
-	if there, err := l.attached(in, wanted); there || err != nil {
+	if there, err := l.attached(in); there || err != nil {
 		return err
 	}
 	l.drop() // from an earlier life
@@ -107,17 +130,11 @@ func (l *channelLog) attach(ctx context.Context, wanted bool) error { //nolint:r
 }
 
 // attached reports whether there is nothing to do.
-func (l *channelLog) attached(in *life, wanted bool) (bool, error) { //nolint:revive // whether by Attach
+func (l *channelLog) attached(in *life) (bool, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
 		return false, ErrUnknownChannel
-	}
-	if wanted {
-		l.wanted = true
-		if l.linger != nil {
-			l.linger.Stop()
-		}
 	}
 	return l.life == in, nil
 }

@@ -42,7 +42,7 @@ func (b *Broker) publishBatch(ctx context.Context, in *life, p *publication) err
 func (b *Broker) sendBatch(ctx context.Context, in *life, p *publication) error {
 	batch := nats.NewInbox()[len(nats.InboxPrefix):]
 	var sent []*message
-	left := p.left()
+	left := uint64(p.left()) //nolint:gosec // a length
 	for _, m := range p.messages {
 		if m.seq != 0 {
 			continue
@@ -50,8 +50,9 @@ func (b *Broker) sendBatch(ctx context.Context, in *life, p *publication) error 
 		sent = append(sent, m)
 		msg := b.message(in, m)
 		msg.Header.Set("Nats-Batch-Id", batch)
-		msg.Header.Set("Nats-Batch-Sequence", strconv.Itoa(len(sent)))
-		if len(sent) < left {
+		n := uint64(len(sent))
+		msg.Header.Set("Nats-Batch-Sequence", strconv.FormatUint(n, 10))
+		if n < left {
 			if err := b.nc.PublishMsg(msg); err != nil {
 				return err
 			}
@@ -62,12 +63,12 @@ func (b *Broker) sendBatch(ctx context.Context, in *life, p *publication) error 
 		if err != nil {
 			return err
 		}
-		if a.Count != left || a.Seq < uint64(left) {
+		if a.Count != left || a.Seq < left {
 			return fmt.Errorf("the stream has taken %d of a batch of %d", a.Count, left)
 		}
 		in.saw(a.Seq)
 		for i, m := range sent {
-			m.seq = a.Seq - uint64(left-1-i) //nolint:gosec // it is at most left
+			m.seq = a.Seq - left + 1 + uint64(i) //nolint:gosec // an index
 		}
 	}
 	return nil

@@ -192,7 +192,7 @@ func (b *Broker) begin(ctx context.Context, in *life, subject string) (*stored, 
 		if err != nil || last != nil {
 			return last, err
 		}
-		if _, err := b.mark(ctx, in, subject, 0, mark{floor: noFloor}); err != nil && !wrongLast(err) {
+		if err := b.mark(ctx, in, subject, 0, mark{floor: noFloor}); err != nil && !wrongLast(err) {
 			return nil, err
 		}
 		if err := sleep(ctx, time.Millisecond); err != nil {
@@ -205,14 +205,13 @@ func (b *Broker) begin(ctx context.Context, in *life, subject string) (*stored, 
 const noFloor = 1<<64 - 1
 
 // mark writes a mark behind the log's last message.
-func (b *Broker) mark(ctx context.Context, in *life, subject string, last uint64, m mark) (uint64, error) {
+func (b *Broker) mark(ctx context.Context, in *life, subject string, last uint64, m mark) error {
 	msg := nats.NewMsg(subject)
 	msg.Data = encodeMark(m)
 	msg.Header.Set("Nats-Expected-Last-Subject-Sequence", strconv.FormatUint(last, 10))
 	ack, err := b.send(ctx, msg)
-	if err != nil {
-		return 0, err
+	if err == nil {
+		in.saw(ack.Seq)
 	}
-	in.saw(ack.Seq)
-	return ack.Seq, nil
+	return err
 }

@@ -174,9 +174,9 @@ func (l *channelLog) take(in *life, m stored) error {
 		l.broker.config.Log.Warn("an event cannot be delivered", "channel", l.name, "sequence", m.seq, "error", err)
 		l.chain.floor = m.seq
 		l.tell(l.place(in, prev), l.place(in, m.seq))
-		l.moved(in, m, true)
+		l.moved(m, l.place(in, m.seq))
 	case mk != nil: // what it says is known here already
-		l.moved(in, m, false)
+		l.moved(m, wire.Position{})
 	default:
 		pos := l.place(in, m.seq)
 		if ev.ID == "" {
@@ -184,19 +184,19 @@ func (l *channelLog) take(in *life, m stored) error {
 		}
 		l.broker.config.Deliver(l.name, pos, ev)
 		l.chain.floor = m.seq
-		l.moved(in, m, true)
+		l.moved(m, pos)
 		l.weigh(in, m)
 	}
 	return nil
 }
 
-// moved notes where the log is.
-func (l *channelLog) moved(in *life, m stored, delivered bool) { //nolint:revive // whether Position moves
+// moved notes where the log is, and where Position is, if it has moved as well.
+func (l *channelLog) moved(m stored, to wire.Position) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.reached, l.floor, l.lastAt = m.seq, l.chain.floor, m.at
-	if delivered {
-		l.at = l.place(in, m.seq)
+	if to.Epoch != "" {
+		l.at = to
 	}
 }
 

@@ -178,7 +178,7 @@ func (p *publication) receipts(l *channelLog, in *life) []wire.Receipt {
 type ack struct {
 	Seq       uint64    `json:"seq"`
 	Duplicate bool      `json:"duplicate"`
-	Count     int       `json:"count"`
+	Count     uint64    `json:"count"`
 	Error     *apiError `json:"error"`
 }
 

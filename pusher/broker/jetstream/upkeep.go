@@ -10,8 +10,10 @@ import (
 )
 
 const (
-	// upkeepTimeout bounds one round.
+	// upkeepTimeout bounds one round, and ensureTimeout its first step: a request
+	// that a leader took with it when it went is sent again soon.
 	upkeepTimeout = 10 * time.Second
+	ensureTimeout = 3 * time.Second
 	// retryInterval is how soon a round that failed is done again.
 	retryInterval = 500 * time.Millisecond
 	// tailBatch is how many logs' last messages are asked for at once; the server
@@ -54,7 +56,9 @@ func (b *Broker) upkeep() {
 func (b *Broker) round() error {
 	ctx, cancel := context.WithTimeout(b.ctx, upkeepTimeout)
 	defer cancel()
-	if err := b.ensure(ctx); err != nil {
+	first, cancelFirst := context.WithTimeout(ctx, ensureTimeout)
+	defer cancelFirst()
+	if err := b.ensure(first); err != nil {
 		return err
 	}
 	if err := b.reattach(ctx); err != nil {
@@ -85,7 +89,7 @@ func (b *Broker) reattach(ctx context.Context) error {
 	}
 	b.mu.RUnlock()
 	for _, l := range todo {
-		if err := l.attach(ctx, false); err != nil && !errors.Is(err, ErrUnknownChannel) {
+		if err := l.attach(ctx); err != nil && !errors.Is(err, ErrUnknownChannel) {
 			return err
 		}
 	}
@@ -204,10 +208,10 @@ func (b *Broker) renewMarks(ctx context.Context) error {
 			continue
 		}
 		subject := b.subject(in.epoch, l.token)
-		_, err := b.mark(ctx, in, subject, reached, mark{floor})
+		err := b.mark(ctx, in, subject, reached, mark{floor})
 		if wrongLast(err) && l.recent() {
 			// Either there is a newer message, or none at all any more.
-			_, err = b.mark(ctx, in, subject, 0, mark{floor})
+			err = b.mark(ctx, in, subject, 0, mark{floor})
 		}
 		if err != nil && !wrongLast(err) {
 			return err
