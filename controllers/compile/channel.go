@@ -18,6 +18,7 @@ import (
 func channelSettings(ch *v1alpha1.Channel, secrets Secrets) (settings.Channel, *Refusal) {
 	out := settings.Channel{
 		Name:        ch.Name,
+		UID:         string(ch.UID),
 		Limits:      limits(ch.Spec.Limits),
 		SlowClients: slowClients(ch.Spec.SlowClients),
 		History:     history(ch.Spec.History),

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -18,9 +19,87 @@ import (
 )
 
 func TestContract(t *testing.T) {
-	brokertest.Run(t, func(_ *testing.T, deliver brokertest.Deliver) brokertest.Broker {
-		return NewMemory(deliver, nil)
+	brokertest.Run(t, func(t *testing.T, deliver brokertest.Deliver) brokertest.Broker {
+		e := &exact{t: t, delivered: map[string]uint64{}}
+		e.Memory = NewMemory(func(channel string, pos wire.Position, ev *wire.Event) {
+			e.follows(pos)
+			deliver(channel, pos, ev)
+		}, nil)
+		return e
 	})
+}
+
+// exact holds a Memory to more than the contract: sequences are 1, 2, 3 and so on,
+// and what was stored has been delivered when Publish returns.
+type exact struct {
+	*Memory
+	t         *testing.T
+	mu        sync.Mutex
+	delivered map[string]uint64 // by epoch
+}
+
+func (e *exact) follows(pos wire.Position) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.delivered[pos.Epoch]++; pos.Seq != e.delivered[pos.Epoch] {
+		e.t.Errorf("delivered: %v, want %d", pos, e.delivered[pos.Epoch])
+	}
+}
+
+func (e *exact) SetChannels(channels []settings.Channel) {
+	e.Memory.SetChannels(channels)
+	for _, c := range channels {
+		p, ok := e.Position(c.Name)
+		e.mu.Lock()
+		if !ok || e.delivered[p.Epoch] == 0 && p.Seq != 0 {
+			e.t.Errorf("%s is at %v (%v), %d are delivered", c.Name, p, ok, e.delivered[p.Epoch])
+		}
+		e.mu.Unlock()
+	}
+}
+
+func (e *exact) Publish(ctx context.Context, channel string, events []*wire.Event) ([]wire.Receipt, error) {
+	receipts, err := e.Memory.Publish(ctx, channel, events)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for i, r := range receipts {
+		if e.delivered[r.Position.Epoch] < r.Position.Seq {
+			e.t.Errorf("%v is not delivered when Publish returns", r.Position)
+		}
+		for _, earlier := range receipts[:i] {
+			if !r.Duplicate && earlier.Position.Seq >= r.Position.Seq {
+				e.t.Errorf("the receipts are not in order: %+v", receipts)
+			}
+		}
+		if i > 0 && !r.Duplicate && !receipts[i-1].Duplicate && r.Position.Seq != receipts[i-1].Position.Seq+1 {
+			e.t.Errorf("a batch is torn: %+v", receipts)
+		}
+	}
+	return receipts, err
+}
+
+// TestAllBeforeRemoval: what was accepted before a channel ends is delivered before.
+func TestAllBeforeRemoval(t *testing.T) {
+	var delivered atomic.Int64
+	m := NewMemory(func(string, wire.Position, *wire.Event) { delivered.Add(1) }, nil)
+	m.SetChannels(one)
+	accepted, under := make(chan int64), make(chan struct{})
+	go func() {
+		for n := int64(0); ; n += 2 {
+			if n == 20 {
+				close(under)
+			}
+			if _, err := m.Publish(context.Background(), "c", []*wire.Event{{}, {}}); err != nil {
+				accepted <- n
+				return
+			}
+		}
+	}()
+	<-under
+	m.SetChannels(nil)
+	if n, want := delivered.Load(), <-accepted; n != want {
+		t.Fatalf("%d deliveries of %d events", n, want)
+	}
 }
 
 // one is a channel c with the defaults.

@@ -77,6 +77,9 @@ type ServiceAccountIssuer struct {
 // Channel is one Channel as a push server needs it.
 type Channel struct {
 	Name string `json:"name"`
+	// UID tells a Channel from one of the same name that was deleted. A log of
+	// events is of one UID. Empty where there are no UIDs.
+	UID string `json:"uid,omitempty"`
 	// Revision identifies this Channel's content. Seal sets it.
 	Revision    string      `json:"revision"`
 	Clients     Clients     `json:"clients"`

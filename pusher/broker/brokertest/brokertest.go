@@ -104,6 +104,13 @@ func (r *recorder) wait(t *testing.T, channel string, n int) []delivery {
 	}
 }
 
+// all returns the channel's deliveries so far.
+func (r *recorder) all(channel string) []delivery {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.byName[channel])
+}
+
 // waitPosition waits until the broker is at the position.
 func waitPosition(t *testing.T, b Broker, channel string, want wire.Position) {
 	t.Helper()
@@ -123,7 +130,7 @@ const size = 1000
 
 // keeping is a channel whose log keeps some events.
 func keeping(name string, size int64) settings.Channel {
-	return settings.Channel{Name: name, History: settings.History{Size: size, TTL: settings.Duration(time.Hour), Bytes: 64 << 20}}
+	return settings.Channel{Name: name, UID: "uid of " + name, History: settings.History{Size: size, TTL: settings.Duration(time.Hour), Bytes: 64 << 20}}
 }
 
 // set gives the broker exactly these channels.
@@ -132,6 +139,16 @@ func set(b Broker, channels ...string) {
 	for _, name := range channels {
 		all = append(all, keeping(name, size))
 	}
+	b.SetChannels(all)
+}
+
+// setNew is set, where the first channel is another of the name.
+func setNew(b Broker, channels ...string) {
+	var all []settings.Channel
+	for _, name := range channels {
+		all = append(all, keeping(name, size))
+	}
+	all[0].UID = "another"
 	b.SetChannels(all)
 }
 

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -31,29 +32,29 @@ func testUnknownChannel(t *testing.T, f Factory) {
 func testOrderAndSequence(t *testing.T, f Factory) {
 	b, r := start(t, f, "a", "b")
 	epoch := epochOf(t, b, "a")
-	if p, _ := b.Position("a"); p.Seq != 0 {
-		t.Fatalf("an empty log is at %v", p)
-	}
+	begin, _ := b.Position("a")
 	const batches, size = 20, 7
+	receipts := []wire.Receipt{{Position: begin}}
 	for i := range batches {
 		var events []*wire.Event
 		for j := range size {
 			events = append(events, &wire.Event{Name: fmt.Sprint(i*size + j)})
 		}
-		for j, got := range publish(t, b, "a", events...) {
-			if want := (wire.Position{Epoch: epoch, Seq: uint64(i*size + j + 1)}); got.Position != want || got.Duplicate {
-				t.Fatalf("receipt %+v, want %v", got, want)
+		for _, got := range publish(t, b, "a", events...) {
+			if last := receipts[len(receipts)-1].Position; got.Position.Epoch != epoch || got.Position.Seq <= last.Seq || got.Duplicate {
+				t.Fatalf("receipt %+v behind %v", got, last)
 			}
+			receipts = append(receipts, got)
 		}
 	}
 	for i, d := range r.wait(t, "a", batches*size) {
-		if d.pos.Epoch != epoch || d.pos.Seq != uint64(i+1) || d.ev.Name != fmt.Sprint(i) {
-			t.Fatalf("delivery %d is %v %+v", i, d.pos, d.ev)
+		if d.pos != receipts[i+1].Position || d.ev.Name != fmt.Sprint(i) {
+			t.Fatalf("delivery %d is %v %+v, the receipt was %+v", i, d.pos, d.ev, receipts[i+1])
 		}
 	}
-	waitPosition(t, b, "a", wire.Position{Epoch: epoch, Seq: batches * size})
-	if p, _ := b.Position("b"); p.Seq != 0 || p.Epoch == epoch {
-		t.Fatalf("the other channel is at %v", p)
+	waitPosition(t, b, "a", receipts[batches*size].Position)
+	if p, ok := b.Position("b"); !ok || p.Epoch == epoch {
+		t.Fatalf("the other channel is at %v (%v)", p, ok)
 	}
 	if got := publish(t, b, "a"); len(got) != 0 {
 		t.Fatalf("no events, receipts %v", got)
@@ -62,21 +63,27 @@ func testOrderAndSequence(t *testing.T, f Factory) {
 
 func testDuplicates(t *testing.T, f Factory) {
 	b, r := start(t, f, "a", "b")
-	publish(t, b, "a", &wire.Event{ID: "x"}, &wire.Event{ID: "y"})
-	got := publish(t, b, "a", &wire.Event{ID: "z"}, &wire.Event{ID: "x"}, &wire.Event{ID: "z"}, &wire.Event{ID: "w"})
-	want := []struct {
-		seq uint64
-		dup bool
-	}{{3, false}, {1, true}, {3, true}, {4, false}}
-	for i, w := range want {
-		if got[i].Position.Seq != w.seq || got[i].Duplicate != w.dup {
-			t.Fatalf("receipt %d is %+v, want %+v", i, got[i], w)
+	one := publish(t, b, "a", &wire.Event{ID: "x"}, &wire.Event{ID: "y"})
+	two := publish(t, b, "a", &wire.Event{ID: "z"}, &wire.Event{ID: "x"}, &wire.Event{ID: "z"}, &wire.Event{ID: "w"})
+	three := publish(t, b, "a", &wire.Event{ID: "w"})
+	all := slices.Concat(one, two, three)
+	for i, w := range []struct {
+		first int // the receipt that has the same place
+		id    string
+	}{{0, "x"}, {1, "y"}, {2, "z"}, {0, "x"}, {2, "z"}, {5, "w"}, {5, "w"}} {
+		want := wire.Receipt{ID: w.id, Position: all[w.first].Position, Duplicate: w.first != i}
+		if all[i] != want {
+			t.Fatalf("receipt %d is %+v, want %+v", i, all[i], want)
 		}
 	}
 	if got := publish(t, b, "b", &wire.Event{ID: "x"}); got[0].Duplicate {
 		t.Fatal("an id of one channel is a duplicate in another")
 	}
-	r.wait(t, "a", 4)
+	for i, d := range r.wait(t, "a", 4) {
+		if want := all[[]int{0, 1, 2, 5}[i]]; d.pos != want.Position || d.ev.ID != want.ID {
+			t.Fatalf("delivery %d is %v %s, want %+v", i, d.pos, d.ev.ID, want)
+		}
+	}
 	r.wait(t, "b", 1)
 }
 
@@ -120,7 +127,7 @@ func testNewEpochAfterRemoval(t *testing.T, f Factory) {
 	b, r := start(t, f, "a", "b")
 	before, kept := epochOf(t, b, "a"), epochOf(t, b, "b")
 	publish(t, b, "a", &wire.Event{ID: "x"})
-	publish(t, b, "b", &wire.Event{ID: "x"})
+	first := publish(t, b, "b", &wire.Event{ID: "x"})
 	r.wait(t, "a", 1)
 	set(b, "b")
 	if _, ok := b.Position("a"); ok {
@@ -129,40 +136,65 @@ func testNewEpochAfterRemoval(t *testing.T, f Factory) {
 	if _, err := b.Publish(t.Context(), "a", []*wire.Event{{}}); err == nil {
 		t.Fatal("a removed channel takes events")
 	}
-	set(b, "a", "b")
+	setNew(b, "a", "b")
 	after := epochOf(t, b, "a")
 	if after == before {
 		t.Fatal("the channel came back with the same epoch")
 	}
 	got := publish(t, b, "a", &wire.Event{ID: "x"})
-	if got[0].Duplicate || got[0].Position != (wire.Position{Epoch: after, Seq: 1}) {
+	if got[0].Duplicate || got[0].Position.Epoch != after {
 		t.Fatalf("first receipt of the new epoch: %+v", got[0])
 	}
 	got = publish(t, b, "b", &wire.Event{ID: "x"})
-	if !got[0].Duplicate || got[0].Position != (wire.Position{Epoch: kept, Seq: 1}) {
-		t.Fatalf("the kept channel: %+v", got[0])
+	if !got[0].Duplicate || got[0].Position != first[0].Position || got[0].Position.Epoch != kept {
+		t.Fatalf("the kept channel: %+v, before %+v", got[0], first[0])
 	}
 	r.wait(t, "a", 2)
 }
 
-// testNothingAfterRemoval removes a channel while events pour in: what was
-// accepted before is delivered before, and nothing after.
+// testNothingAfterRemoval removes a channel while events pour in: what has been
+// delivered is a beginning of what was accepted, and nothing comes after.
 func testNothingAfterRemoval(t *testing.T, f Factory) {
-	b, r := start(t, f, "a")
-	accepted := make(chan int)
+	b, r := start(t, f, "a", "b")
+	type outcome struct {
+		accepted []wire.Receipt
+		err      error
+	}
+	done := make(chan outcome)
 	go func() {
-		n := 0
-		for {
-			if _, err := b.Publish(context.Background(), "a", []*wire.Event{{}, {}}); err != nil {
-				accepted <- n
-				return
-			}
-			n += 2
+		var o outcome
+		for o.err == nil {
+			var got []wire.Receipt
+			got, o.err = b.Publish(context.Background(), "a", []*wire.Event{{}, {}})
+			o.accepted = append(o.accepted, got...)
 		}
+		done <- o
 	}()
 	r.waitAtLeast(t, "a", 20)
-	set(b)
-	r.wait(t, "a", <-accepted)
+	set(b, "b")
+	delivered := r.all("a")
+	o := <-done
+	if code := codeOf(o.err); code != "unknown_channel" {
+		t.Fatalf("Publish: %v", o.err)
+	}
+	publish(t, b, "b", &wire.Event{}) // what was on its way before has arrived with it
+	r.wait(t, "b", 1)
+	if after := r.all("a"); len(after) != len(delivered) || len(delivered) > len(o.accepted) {
+		t.Fatalf("%d deliveries, then %d, of %d accepted", len(delivered), len(after), len(o.accepted))
+	}
+	for i, d := range delivered {
+		if d.pos != o.accepted[i].Position {
+			t.Fatalf("delivery %d is %v, accepted was %v", i, d.pos, o.accepted[i].Position)
+		}
+	}
+}
+
+func codeOf(err error) string {
+	var coded interface{ Code() string }
+	if errors.As(err, &coded) {
+		return coded.Code()
+	}
+	return ""
 }
 
 // waitAtLeast waits for a number of deliveries while more may come.
@@ -191,7 +223,7 @@ func testCancelledStoresNothing(t *testing.T, f Factory) {
 	if _, err := b.Publish(ctx, "a", []*wire.Event{{ID: "x"}, {}}); !errors.Is(err, context.Canceled) {
 		t.Fatalf("Publish: %v", err)
 	}
-	if got := publish(t, b, "a", &wire.Event{ID: "x"}); got[0].Duplicate || got[0].Position.Seq != 1 {
+	if got := publish(t, b, "a", &wire.Event{ID: "x"}); got[0].Duplicate {
 		t.Fatalf("the first event is %+v", got[0])
 	}
 	r.wait(t, "a", 1)
@@ -214,9 +246,9 @@ func testConcurrentPublishers(t *testing.T, f Factory) {
 					t.Errorf("Publish: %v", err)
 					return
 				}
-				for j := range got {
-					if got[j].Position.Seq != got[0].Position.Seq+uint64(j) {
-						t.Errorf("a batch is torn: %+v", got)
+				for j := 1; j < len(got); j++ {
+					if got[j].Position.Seq <= got[j-1].Position.Seq {
+						t.Errorf("a batch is out of order: %+v", got)
 					}
 				}
 			}
@@ -225,18 +257,26 @@ func testConcurrentPublishers(t *testing.T, f Factory) {
 	wg.Wait()
 	for _, channel := range []string{"a", "b"} {
 		last := map[int]int{}
+		batch := ""
+		var seq uint64
 		for i, d := range r.wait(t, channel, publishers/2*batches*size) {
-			if d.pos.Seq != uint64(i+1) {
-				t.Fatalf("%s: delivery %d has the sequence %d", channel, i, d.pos.Seq)
+			if d.pos.Seq <= seq {
+				t.Fatalf("%s: delivery %d has the sequence %d behind %d", channel, i, d.pos.Seq, seq)
 			}
-			var p, batch, j int
-			if _, err := fmt.Sscanf(d.ev.Name, "%d/%d/%d", &p, &batch, &j); err != nil {
+			seq = d.pos.Seq
+			var p, n, j int
+			if _, err := fmt.Sscanf(d.ev.Name, "%d/%d/%d", &p, &n, &j); err != nil {
 				t.Fatal(err)
 			}
-			if n := batch*size + j; n != last[p] {
-				t.Fatalf("%s: publisher %d's event %d comes after %d others", channel, p, n, last[p])
+			if n*size+j != last[p] {
+				t.Fatalf("%s: publisher %d's event %d comes after %d others", channel, p, n*size+j, last[p])
 			}
 			last[p]++
+			if of := fmt.Sprint(p, n); j > 0 && of != batch {
+				t.Fatalf("%s: batch %s is torn by batch %s", channel, of, batch)
+			} else if j == 0 {
+				batch = of
+			}
 		}
 	}
 }
@@ -285,6 +325,7 @@ func testChannelsDoNotWait(t *testing.T, f Factory) {
 		r.deliver(channel, pos, ev)
 	})
 	set(b, "slow", "fast")
+	begin, _ := b.Position("slow")
 	done := make(chan error, 1)
 	go func() {
 		_, err := b.Publish(context.Background(), "slow", []*wire.Event{{}})
@@ -293,7 +334,7 @@ func testChannelsDoNotWait(t *testing.T, f Factory) {
 	<-entered
 	publish(t, b, "fast", &wire.Event{}, &wire.Event{})
 	r.wait(t, "fast", 2)
-	if p, ok := b.Position("slow"); !ok || p.Seq != 0 {
+	if p, ok := b.Position("slow"); !ok || p != begin {
 		t.Errorf("before its delivery ends the slow channel is at %v (%v)", p, ok)
 	}
 	close(release)

@@ -18,6 +18,8 @@ const modelSize = 30
 // model is a broker in its simplest words.
 type model struct {
 	logs map[string]*modelLog
+	// lives is how often a channel began.
+	lives map[string]int
 	// delivered is all that must be delivered, by channel, through all epochs.
 	delivered map[string][]delivery
 }
@@ -26,28 +28,37 @@ type modelLog struct {
 	epoch string
 	begin wire.Position
 	all   []delivery
-	seq   uint64
-	ids   map[string]uint64
+	at    wire.Position
+	ids   map[string]wire.Position
 }
 
-func (m *model) publish(channel string, events []*wire.Event) []wire.Receipt {
+// publish takes in what the broker says of events, and checks it: only where a new
+// event is placed is up to the broker, as long as that is behind the last.
+func (m *model) publish(t *testing.T, channel string, ids []string, events []*wire.Event, got []wire.Receipt) {
+	t.Helper()
 	l := m.logs[channel]
-	var out []wire.Receipt
-	for _, ev := range events {
-		if seq, ok := l.ids[ev.ID]; ok && ev.ID != "" {
-			out = append(out, wire.Receipt{ID: ev.ID, Position: wire.Position{Epoch: l.epoch, Seq: seq}, Duplicate: true})
-			continue
+	for i, id := range ids {
+		want := wire.Receipt{ID: id, Position: got[i].Position}
+		first, known := l.ids[id]
+		switch {
+		case known && id != "":
+			want.Position, want.Duplicate = first, true
+		case got[i].Position.Epoch != l.epoch || got[i].Position.Seq <= l.at.Seq:
+			t.Fatalf("receipt %d is %+v behind %v", i, got[i], l.at)
+		default:
+			l.at = got[i].Position
+			d := delivery{l.at, &wire.Event{Name: events[i].Name}}
+			m.delivered[channel], l.all = append(m.delivered[channel], d), append(l.all, d)
 		}
-		l.seq++
-		if ev.ID != "" {
-			l.ids[ev.ID] = l.seq
+		if id == "" {
+			want.ID = got[i].ID // made up
+		} else {
+			l.ids[id] = want.Position
 		}
-		pos := wire.Position{Epoch: l.epoch, Seq: l.seq}
-		d := delivery{pos, &wire.Event{ID: ev.ID, Name: ev.Name}}
-		m.delivered[channel], l.all = append(m.delivered[channel], d), append(l.all, d)
-		out = append(out, wire.Receipt{ID: ev.ID, Position: pos})
+		if got[i] != want {
+			t.Fatalf("receipt %d is %+v, want %+v", i, got[i], want)
+		}
 	}
-	return out
 }
 
 // testModel compares random histories with the model.
@@ -62,7 +73,7 @@ func testModel(t *testing.T, f Factory) {
 func runModel(t *testing.T, f Factory, rnd *rand.Rand) {
 	names := []string{"a", "b", "c"}
 	b, r := start(t, f)
-	m := &model{logs: map[string]*modelLog{}, delivered: map[string][]delivery{}}
+	m := &model{logs: map[string]*modelLog{}, lives: map[string]int{}, delivered: map[string][]delivery{}}
 	for step := range 200 {
 		if rnd.IntN(20) == 0 || step == 0 {
 			m.setChannels(t, b, subset(rnd, names))
@@ -80,15 +91,11 @@ func runModel(t *testing.T, f Factory, rnd *rand.Rand) {
 			}
 			continue
 		}
-		want := m.publish(channel, events)
-		for i, got := range publish(t, b, channel, events...) {
-			if want[i].ID == "" {
-				want[i].ID = got.ID // made up
-			}
-			if got != want[i] {
-				t.Fatalf("step %d: receipt %d is %+v, want %+v", step, i, got, want[i])
-			}
+		var ids []string
+		for _, ev := range events {
+			ids = append(ids, ev.ID)
 		}
+		m.publish(t, channel, ids, events, publish(t, b, channel, events...))
 	}
 	for _, name := range names {
 		want := m.delivered[name]
@@ -98,7 +105,7 @@ func runModel(t *testing.T, f Factory, rnd *rand.Rand) {
 			}
 		}
 		if l := m.logs[name]; l != nil {
-			waitPosition(t, b, name, wire.Position{Epoch: l.epoch, Seq: l.seq})
+			waitPosition(t, b, name, l.at)
 		}
 	}
 }
@@ -108,7 +115,15 @@ func (m *model) setChannels(t *testing.T, b Broker, names []string) {
 	old := m.logs
 	var all []settings.Channel
 	for _, name := range names {
-		all = append(all, keeping(name, modelSize))
+		c := keeping(name, modelSize)
+		if old[name] == nil {
+			m.lives[name]++
+		}
+		c.UID = fmt.Sprint(name, m.lives[name])
+		all = append(all, c)
+	}
+	for name, l := range old { // so that all there is has been delivered when it ends
+		waitPosition(t, b, name, l.at)
 	}
 	b.SetChannels(all)
 	m.logs = map[string]*modelLog{}
@@ -116,7 +131,7 @@ func (m *model) setChannels(t *testing.T, b Broker, names []string) {
 		if m.logs[name] = old[name]; m.logs[name] == nil {
 			epoch := epochOf(t, b, name)
 			begin, _ := b.Position(name)
-			m.logs[name] = &modelLog{epoch: epoch, begin: begin, ids: map[string]uint64{}}
+			m.logs[name] = &modelLog{epoch: epoch, begin: begin, at: begin, ids: map[string]wire.Position{}}
 		}
 		if got := epochOf(t, b, name); got != m.logs[name].epoch {
 			t.Fatalf("%s: the epoch is %s, want %s", name, got, m.logs[name].epoch)

@@ -1,0 +1,67 @@
+// Copyright The Klaxon Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package jetstream
+
+import (
+	"errors"
+	"reflect"
+	"testing"
+
+	"github.com/klaxon-dev/klaxon/pusher/wire"
+)
+
+var events = []*wire.Event{
+	{},
+	{ID: "1", Name: "näme", Data: []byte(`{"a":[1,"ü"]}`), Rooms: []string{"r:1", "r 2"}, Users: []string{"u"}, Sessions: []string{"s1", "s2"}},
+	{Name: "n", Binary: []byte{0, 1, 255}},
+	{Name: "empty", Binary: []byte{}},
+}
+
+func TestEventsComeBack(t *testing.T) {
+	for _, ev := range events {
+		got, m, err := decode(encode(ev))
+		if err != nil || m != nil || !reflect.DeepEqual(got, ev) {
+			t.Errorf("%+v comes back as %+v, %v, %v", ev, got, m, err)
+		}
+	}
+	if ev, m, err := decode(encodeMark(mark{1 << 60})); err != nil || ev != nil || m.floor != 1<<60 {
+		t.Errorf("a mark comes back as %v, %v, %v", ev, m, err)
+	}
+}
+
+func TestUnknownFormats(t *testing.T) {
+	whole := encode(events[1])
+	for name, b := range map[string][]byte{
+		"nothing": nil, "another format": {2, 1, 0}, "another kind": {1, 9, 0}, "a mark without a floor": {1, 2},
+		"a mark with more": {1, 2, 0, 0}, "a long id": {1, 1, 255, 255, 1}, "many rooms": {1, 1, 0, 0, 255, 255, 3},
+		"other data": {1, 1, 0, 0, 0, 0, 0, 7}, "no data with data": {1, 1, 0, 0, 0, 0, 0, 0, 1}, "half": whole[:20],
+	} {
+		if ev, m, err := decode(b); !errors.Is(err, errFormat) || ev != nil || m != nil {
+			t.Errorf("%s: %v, %v, %v", name, ev, m, err)
+		}
+	}
+}
+
+// FuzzDecode: whatever the bytes are there is an answer, and what is taken for an
+// event is the same event when it has been written and read again.
+func FuzzDecode(f *testing.F) {
+	for _, ev := range events {
+		f.Add(encode(ev))
+	}
+	f.Add(encodeMark(mark{7}))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		ev, m, err := decode(b)
+		switch {
+		case err != nil:
+		case m != nil:
+			if _, again, err := decode(encodeMark(*m)); err != nil || *again != *m {
+				t.Fatalf("%v comes back as %v, %v", m, again, err)
+			}
+		default:
+			if again, _, err := decode(encode(ev)); err != nil || !reflect.DeepEqual(again, ev) {
+				t.Fatalf("%+v comes back as %+v, %v", ev, again, err)
+			}
+		}
+	})
+}
