@@ -68,7 +68,7 @@ func (b *Broker) sendBatch(ctx context.Context, in *life, p *publication) error 
 		}
 		in.saw(a.Seq)
 		for i, m := range sent {
-			m.seq = a.Seq - left + 1 + uint64(i) //nolint:gosec // an index
+			m.seq = a.Seq - left + 1 + uint64(i)
 		}
 	}
 	return nil
