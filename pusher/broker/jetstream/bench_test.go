@@ -224,4 +224,3 @@ func varzOf(b *testing.B, s *server.Server) *server.Varz {
 	}
 	return v
 }
-

@@ -192,7 +192,12 @@ func (b *Broker) begin(ctx context.Context, in *life, subject string) (*stored, 
 		if err != nil || last != nil {
 			return last, err
 		}
-		if err := b.mark(ctx, in, subject, 0, mark{floor: noFloor}); err != nil && !wrongLast(err) {
+		first := mark{floor: noFloor}
+		seq, err := b.mark(ctx, in, subject, 0, first)
+		if err == nil {
+			return &stored{seq, time.Now(), encodeMark(first)}, nil
+		}
+		if !wrongLast(err) {
 			return nil, err
 		}
 		if err := sleep(ctx, time.Millisecond); err != nil {
@@ -205,13 +210,14 @@ func (b *Broker) begin(ctx context.Context, in *life, subject string) (*stored, 
 const noFloor = 1<<64 - 1
 
 // mark writes a mark behind the log's last message.
-func (b *Broker) mark(ctx context.Context, in *life, subject string, last uint64, m mark) error {
+func (b *Broker) mark(ctx context.Context, in *life, subject string, last uint64, m mark) (uint64, error) {
 	msg := nats.NewMsg(subject)
 	msg.Data = encodeMark(m)
 	msg.Header.Set("Nats-Expected-Last-Subject-Sequence", strconv.FormatUint(last, 10))
 	ack, err := b.send(ctx, msg)
-	if err == nil {
-		in.saw(ack.Seq)
+	if err != nil {
+		return 0, err
 	}
-	return err
+	in.saw(ack.Seq)
+	return ack.Seq, nil
 }

@@ -68,7 +68,19 @@ func (l *channelLog) read(ctx context.Context, want wire.Range) (wire.Page, erro
 	} else if want.After.Epoch != in.epoch+l.token || want.After.Seq > r.end {
 		return wire.Page{}, r.lost(ctx)
 	}
+	if r.nothing() {
+		return r.finish(ctx, wire.Page{Through: l.place(in, max(want.After.Seq, want.Upto))})
+	}
 	return r.page(ctx)
+}
+
+// nothing reports whether it is known here that no wanted event follows, as for
+// most clients that were away for a moment: then nobody needs to be asked.
+func (r *reading) nothing() bool {
+	l := r.log
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.life == r.in && r.want.Upto != 0 && r.want.Upto <= l.reached && r.want.After.Seq >= l.floor && r.want.After.Seq <= l.reached
 }
 
 // findEnd asks the leader how far the log reaches, unless no more is wanted than

@@ -208,10 +208,10 @@ func (b *Broker) renewMarks(ctx context.Context) error {
 			continue
 		}
 		subject := b.subject(in.epoch, l.token)
-		err := b.mark(ctx, in, subject, reached, mark{floor})
+		_, err := b.mark(ctx, in, subject, reached, mark{floor})
 		if wrongLast(err) && l.recent() {
 			// Either there is a newer message, or none at all any more.
-			err = b.mark(ctx, in, subject, 0, mark{floor})
+			_, err = b.mark(ctx, in, subject, 0, mark{floor})
 		}
 		if err != nil && !wrongLast(err) {
 			return err
