@@ -23,7 +23,7 @@ const defaultStuck = 30 * time.Second
 func (srv *Server) adminHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", srv.serveHealth)
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprintln(w, "ok") })
+	mux.HandleFunc("GET /readyz", srv.serveReady)
 	mux.HandleFunc("GET /status", func(w http.ResponseWriter, r *http.Request) {
 		if !srv.operator(r) {
 			unauthorized(w)
@@ -51,6 +51,17 @@ func (srv *Server) serveHealth(w http.ResponseWriter, _ *http.Request) {
 			http.Error(w, fmt.Sprintf("loop %d has not turned for %s", i, lag.Round(time.Second)), http.StatusServiceUnavailable)
 			return
 		}
+	}
+	_, _ = fmt.Fprintln(w, "ok")
+}
+
+// serveReady answers 200 as long as the server serves. A broker that is away is
+// said and no reason to leave: it is away for all replicas, whose clients would have
+// nowhere to go.
+func (srv *Server) serveReady(w http.ResponseWriter, _ *http.Request) {
+	if err := srv.broker.Healthy(); err != nil {
+		_, _ = fmt.Fprintln(w, "ok, but the broker cannot be reached:", err)
+		return
 	}
 	_, _ = fmt.Fprintln(w, "ok")
 }

@@ -28,14 +28,18 @@ type Broker interface {
 	Attach(ctx context.Context, channel string) error
 	// Detach says that nobody waits for deliveries any more.
 	Detach(channel string)
-	// Tidy drops what has become too old. It is called now and then.
-	Tidy()
-	// Kept is how many events of a channel are kept in memory, and what they take.
-	Kept(channel string) (events int, bytes int64)
 	// Healthy says why the broker cannot be reached now; nil when it can.
 	Healthy() error
 	// Close ends it.
 	Close()
+}
+
+// keeper is a Broker that keeps events in this process's memory.
+type keeper interface {
+	// Tidy drops what has become too old. It is called now and then.
+	Tidy()
+	// Kept is how many events of a channel are kept, and what they take.
+	Kept(channel string) (events int, bytes int64)
 }
 
 // Deliveries take what a Broker has for the clients of this push server.

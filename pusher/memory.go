@@ -51,7 +51,9 @@ func (srv *Server) tidyBroker() {
 		case <-srv.drained:
 			return
 		case <-tick.C:
-			srv.broker.Tidy()
+			if k, ok := srv.broker.(keeper); ok {
+				k.Tidy()
+			}
 			srv.detachIdle()
 			srv.parked.tidy()
 		}

@@ -31,6 +31,7 @@ var (
 	keptBytesDesc   = desc("history_bytes", "Memory that kept events take, about, by channel.", "channel")
 	resumesDesc     = desc("resumes_total", "Clients that wanted to go on from where they were, by result.", "result")
 	replayedDesc    = desc("replayed_events_total", "Events sent to clients that had missed them.")
+	brokerDesc      = desc("broker_up", "Whether the broker can be reached.")
 	parkedDesc      = desc("sessions_parked", "Socket.IO sessions that are remembered for clients that may come back.")
 	deliveriesDesc  = desc("deliveries_total", "Events written whole to a client.")
 	droppedDesc     = desc("events_dropped_total", "Events not written to a client, by reason.", "reason")
@@ -63,7 +64,7 @@ func (m *metrics) handler() http.Handler {
 // Describe names the metrics.
 func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		connectionsDesc, openedDesc, publishedDesc, keptDesc, keptBytesDesc, resumesDesc, replayedDesc, parkedDesc, deliveriesDesc, droppedDesc, bytesDesc,
+		connectionsDesc, openedDesc, publishedDesc, keptDesc, keptBytesDesc, resumesDesc, replayedDesc, brokerDesc, parkedDesc, deliveriesDesc, droppedDesc, bytesDesc,
 		closesDesc, lagDesc, longestDesc, latencyDesc, settingsDesc,
 	} {
 		ch <- d
@@ -83,9 +84,11 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	for name, c := range snap.channels {
 		gauge(connectionsDesc, float64(c.counters.connections.Load()), name)
 		counter(publishedDesc, c.counters.published.Load(), name)
-		events, bytes := m.server.broker.Kept(name)
-		gauge(keptDesc, float64(events), name)
-		gauge(keptBytesDesc, float64(bytes), name)
+		if k, ok := m.server.broker.(keeper); ok {
+			events, bytes := k.Kept(name)
+			gauge(keptDesc, float64(events), name)
+			gauge(keptBytesDesc, float64(bytes), name)
+		}
 	}
 	var deliveries, dropped, in, out uint64
 	for i, sh := range m.server.shards {
@@ -101,6 +104,11 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	counter(resumesDesc, m.server.resumes.recovered.Load(), "recovered")
 	counter(resumesDesc, m.server.resumes.lost.Load(), "lost")
 	counter(replayedDesc, m.server.resumes.events.Load())
+	reachable := 1.0
+	if m.server.broker.Healthy() != nil {
+		reachable = 0
+	}
+	gauge(brokerDesc, reachable)
 	gauge(parkedDesc, float64(m.server.parked.len()))
 	counter(deliveriesDesc, deliveries)
 	counter(droppedDesc, dropped, "slow_client")

@@ -30,7 +30,7 @@ var imports = map[string][]string{
 	"config/crd":   {},
 
 	"cmd/operator":      {"api/v1alpha1", "controllers"},
-	"cmd/pusher":        {"pusher", "pusher/settings"},
+	"cmd/pusher":        {"pusher", "pusher/broker/jetstream", "pusher/peers", "pusher/settings"},
 	"cmd/klaxon":        {"cmd/klaxon/bench", "cmd/klaxon/bench/events", "cmd/klaxon/bench/load", "cmd/klaxon/bench/mark", "cmd/klaxon/bench/template", "cmd/klaxon/client", "controllers/manifests", "pusher", "pusher/settings"},
 	"cmd/klaxon/client": {"pusher/wire", "pusher/wire/plain"}, // a client knows the protocol, not the server
 
@@ -60,6 +60,7 @@ var imports = map[string][]string{
 	"pusher/events":            {"pusher/settings", "pusher/wire"},
 	"pusher/hub":               {"pusher/settings", "pusher/slab", "pusher/wire"},
 	"pusher/loop":              {"pusher/epoll", "pusher/settings", "pusher/slab", "pusher/wire", "pusher/wire/deflate", "pusher/wire/frames", "pusher/wire/plain"},
+	"pusher/peers":             {},
 	"pusher/slab":              {},
 	"pusher/settings":          {}, // the contract of the two planes belongs to neither
 	"pusher/wire":              {},
@@ -138,12 +139,17 @@ var pusherModules = []string{
 	"github.com/go-jose/go-jose/v4", // tokens
 	"github.com/gobwas/httphead",    // through ws
 	"github.com/gobwas/ws",          // handshake
+	"github.com/klauspost/compress", // through nats.go, for its WebSockets
 	"github.com/munnerz/goautoneg",
+	"github.com/nats-io/nats.go", // between replicas
+	"github.com/nats-io/nkeys",
+	"github.com/nats-io/nuid",
 	"github.com/prometheus/client_golang", // metrics
 	"github.com/prometheus/client_model",
 	"github.com/prometheus/common",
 	"github.com/prometheus/procfs",
-	"golang.org/x/sys", // epoll
+	"golang.org/x/crypto", // through nkeys
+	"golang.org/x/sys",    // epoll
 	"google.golang.org/protobuf",
 }
 

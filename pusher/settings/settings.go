@@ -43,6 +43,33 @@ type Pusher struct {
 	// OpenPublishing lets publishers on a loopback address publish without a
 	// token. Only `klaxon serve` sets it.
 	OpenPublishing bool `json:"openPublishing,omitempty"`
+
+	// NATS is the broker that all replicas share. Nil: there is one replica, and its
+	// events live in its memory. A push server that runs does not change it.
+	NATS *NATS `json:"nats,omitempty"`
+
+	// SessionKey has 32 bytes that only the replicas know: ids of sessions and
+	// tokens to resume them are good at all of them, also after a restart. Empty:
+	// each push server makes one.
+	SessionKey []byte `json:"sessionKey,omitempty"`
+}
+
+// NATS says where a broker of NATS with JetStream is.
+type NATS struct {
+	// URL, or several with commas between, as nats://HOST:PORT or tls://HOST:PORT.
+	URL string `json:"url"`
+	// Replicas is how many of its nodes keep the events: 1, 3 or 5.
+	Replicas int `json:"replicas"`
+	// Memory keeps them in memory, not in files.
+	Memory bool `json:"memory,omitempty"`
+	// User and Password to log in with. Empty: nobody asks.
+	User     string `json:"user,omitempty"`
+	Password string `json:"password,omitempty"`
+	// CA has the certificates that vouch for the nodes, Certificate and Key are this
+	// Pusher's own; all in PEM. Empty: the system's, and none.
+	CA          []byte `json:"ca,omitempty"`
+	Certificate []byte `json:"certificate,omitempty"`
+	Key         []byte `json:"key,omitempty"`
 }
 
 // Heartbeat finds connections whose other end is gone.

@@ -7,7 +7,9 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"net/url"
 	"regexp"
+	"strings"
 	"time"
 )
 
@@ -34,6 +36,8 @@ const (
 	// MinHistoryBytes has room for any event; MaxHistoryBytes bounds the kept ones.
 	MinHistoryBytes = MaxEventBytes
 	MaxHistoryBytes = 1 << 30
+	// SessionKeyBytes is the length of a session key.
+	SessionKeyBytes = 32
 	// MinSecretBytes is the least length of an HMAC key (RFC 7518 section 3.2)
 	// and of a static publisher token.
 	MinSecretBytes = 32
@@ -99,10 +103,25 @@ func (p *Pusher) validate(at problems) {
 	d.at(".period").check(p.Drain.Period >= 0 && p.Drain.Period <= p.Drain.MaxPeriod,
 		"%s is not from 0s to maxPeriod", p.Drain.Period.Std())
 	at.at(".admin.tokenSHA256").check(p.Admin.TokenSHA256 == "" || isSHA256(p.Admin.TokenSHA256), "is not a SHA-256 in hex")
+	at.at(".sessionKey").check(len(p.SessionKey) == 0 && p.NATS == nil || len(p.SessionKey) == SessionKeyBytes,
+		"has not %d bytes", SessionKeyBytes)
+	if n := p.NATS; n != nil {
+		n.validate(at.at(".nats"))
+	}
 	if sa := p.ServiceAccounts; sa != nil {
 		at.at(".serviceAccounts.issuer").check(sa.Issuer != "", "is missing")
 		at.at(".serviceAccounts.jwks").check(len(sa.JWKS) > 0, "is missing")
 	}
+}
+
+func (n *NATS) validate(at problems) {
+	at.at(".url").check(n.URL != "", "is missing")
+	for one := range strings.SplitSeq(n.URL, ",") {
+		u, err := url.Parse(strings.TrimSpace(one))
+		at.at(".url").check(err == nil && (u.Scheme == "nats" || u.Scheme == "tls") && u.Host != "", "is not nats://HOST:PORT or tls://HOST:PORT")
+	}
+	at.at(".replicas").check(n.Replicas == 1 || n.Replicas == 3 || n.Replicas == 5, "%d is none of 1, 3 and 5", n.Replicas)
+	at.at(".certificate").check((len(n.Certificate) > 0) == (len(n.Key) > 0), "needs a key, and a key a certificate")
 }
 
 func (c *Channel) validate(at problems) {
