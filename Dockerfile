@@ -12,7 +12,7 @@ COPY . .
 RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache/go-build \
     mkdir -m 1777 /out /out/tmp && \
     CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH go build -trimpath \
-      -ldflags "-s -w -X main.version=$VERSION" -o /out/ ./cmd/operator ./cmd/pusher ./cmd/klaxon && \
+      -ldflags "-s -w -X main.version=$VERSION" -o /out/ ./cmd/operator ./cmd/pusher ./cmd/broker ./cmd/klaxon && \
     install -D -m 644 /etc/ssl/certs/ca-certificates.crt /out/etc/ssl/certs/ca-certificates.crt && \
     chmod 755 /out
 

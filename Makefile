@@ -8,7 +8,7 @@ MAKEFLAGS += --no-print-directory
 ifndef VERSION
 export VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 endif
-PROGRAMS := operator pusher klaxon
+PROGRAMS := operator pusher broker klaxon
 # The image's reference; given together with KUBECONFIG, `make e2e` uses that
 # cluster and this image instead of building its own.
 IMAGE ?=

@@ -29,6 +29,9 @@ var imports = map[string][]string{
 	"api/v1alpha1": {}, // what a user may say depends on nothing that we do with it
 	"config/crd":   {},
 
+	"cmd/broker":        {"cmd/broker/node"},
+	"cmd/broker/node":   {"cmd/broker/status"},
+	"cmd/broker/status": {}, // for whoever rolls nodes, who must not link a server for it
 	"cmd/operator":      {"api/v1alpha1", "controllers"},
 	"cmd/pusher":        {"pusher", "pusher/broker/jetstream", "pusher/peers", "pusher/settings"},
 	"cmd/klaxon":        {"cmd/klaxon/bench", "cmd/klaxon/bench/events", "cmd/klaxon/bench/load", "cmd/klaxon/bench/mark", "cmd/klaxon/bench/template", "cmd/klaxon/client", "controllers/manifests", "pusher", "pusher/settings"},
@@ -92,6 +95,23 @@ var bans = []ban{
 		in: "cmd/pusher", through: true,
 		names: []string{"k8s.io/", "sigs.k8s.io/", "github.com/google/cel-go/", "github.com/go-logr/"},
 		why:   "one Pusher per Channel must be no waste: idle memory follows what is linked",
+	},
+	{
+		in: "cmd/broker", through: true,
+		names: []string{"k8s.io/", "sigs.k8s.io/", module + "/api/", module + "/controllers", module + "/controllers/", module + "/pusher", module + "/pusher/"},
+		why:   "the broker carries bytes: what Channels and pods are is for those on both sides of it",
+	},
+	{
+		in: "cmd/broker/status", through: true, names: []string{"github.com/", "net/http"},
+		why: "the operator reads what a node says and must not link nats-server for it",
+	},
+	{
+		in: "cmd/operator", through: true, names: []string{"github.com/nats-io/nats-server/"},
+		why: "the server runs in pods of its own",
+	},
+	{
+		in: "cmd/pusher", through: true, names: []string{"github.com/nats-io/nats-server/"},
+		why: "one Pusher per Channel must be no waste: it links the client, not the server",
 	},
 	{
 		in: "pusher/wire", names: []string{"net", "net/http", "os", "syscall", "golang.org/x/sys/", "context", "sync", "log/slog"},
