@@ -76,15 +76,27 @@ func testDuplicates(t *testing.T, f Factory) {
 			t.Fatalf("receipt %d is %+v, want %+v", i, all[i], want)
 		}
 	}
-	if got := publish(t, b, "b", &wire.Event{ID: "x"}); got[0].Duplicate {
-		t.Fatal("an id of one channel is a duplicate in another")
+	like := []string{"x", "x ", " x", "X", "x.", "x,", "ü", "\"x\"", "x: y"}
+	for _, id := range like {
+		if got := publish(t, b, "b", &wire.Event{ID: id}); got[0].Duplicate {
+			t.Fatalf("%q is a duplicate of another id, or of another channel's", id)
+		}
+	}
+	for _, id := range like {
+		if got := publish(t, b, "b", &wire.Event{ID: id}); !got[0].Duplicate || got[0].ID != id {
+			t.Fatalf("%q again: %+v", id, got[0])
+		}
 	}
 	for i, d := range r.wait(t, "a", 4) {
 		if want := all[[]int{0, 1, 2, 5}[i]]; d.pos != want.Position || d.ev.ID != want.ID {
 			t.Fatalf("delivery %d is %v %s, want %+v", i, d.pos, d.ev.ID, want)
 		}
 	}
-	r.wait(t, "b", 1)
+	for i, d := range r.wait(t, "b", len(like)) {
+		if d.ev.ID != like[i] {
+			t.Fatalf("%q is delivered as %q", like[i], d.ev.ID)
+		}
+	}
 }
 
 func testMadeUpIDs(t *testing.T, f Factory) {

@@ -199,23 +199,3 @@ func (b *Broker) unroute(subject string, l *channelLog) {
 		delete(b.routes, subject)
 	}
 }
-
-// restart takes all logs from a life of the stream that has ended. The upkeep
-// attaches them to the next.
-func (b *Broker) restart() {
-	b.mu.RLock()
-	logs := make([]*channelLog, 0, len(b.logs))
-	for _, l := range b.logs {
-		logs = append(logs, l)
-	}
-	b.mu.RUnlock()
-	for _, l := range logs {
-		l.mu.Lock()
-		old := l.life != nil && l.life != b.stream.life()
-		l.mu.Unlock()
-		if old {
-			l.drop()
-		}
-	}
-	b.kick()
-}

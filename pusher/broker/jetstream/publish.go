@@ -5,6 +5,7 @@ package jetstream
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -138,7 +139,7 @@ func newPublication(token string, events []*wire.Event) *publication {
 				byID = map[string]int{}
 			}
 			byID[ev.ID] = len(p.messages)
-			m.id = token + "." + ev.ID
+			m.id = token + "." + base64.RawURLEncoding.EncodeToString([]byte(ev.ID)) // a header takes no spaces at its ends
 		} else {
 			if made == "" {
 				made = nats.NewInbox()[len(nats.InboxPrefix):]

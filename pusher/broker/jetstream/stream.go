@@ -151,7 +151,7 @@ func (b *Broker) ensure(ctx context.Context) error {
 		return nil
 	}
 	b.config.Log.Warn("the stream has begun anew", "epoch", epoch)
-	b.restart()
+	b.kick() // attaches all logs to it
 	return nil
 }
 
