@@ -162,7 +162,7 @@ func (b *Broker) options() []nats.Option {
 	return []nats.Option{
 		nats.Name("klaxon " + b.config.Stream), nats.RetryOnFailedConnect(true), nats.MaxReconnects(-1), nats.ReconnectBufSize(-1),
 		nats.ReconnectWait(250 * time.Millisecond), nats.ReconnectJitter(250*time.Millisecond, 250*time.Millisecond),
-		nats.Timeout(2 * time.Second), nats.PingInterval(5 * time.Second), nats.MaxPingsOutstanding(2),
+		nats.Timeout(2 * time.Second), nats.PingInterval(2 * time.Second), nats.MaxPingsOutstanding(2),
 		nats.ConnectHandler(back), nats.ReconnectHandler(back),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			b.away.CompareAndSwap(0, time.Now().UnixNano())
