@@ -48,12 +48,17 @@ func TestQuietLogs(t *testing.T) {
 	last := r.publish(t, "a", &wire.Event{})[0].Position
 	for _, r := range []*replica{r, other} {
 		r.wait(t, "a", 2)
-		l, _ := r.log("a")
-		l.mu.Lock()
-		l.lastAt = time.Now().Add(-time.Hour)
-		l.mu.Unlock()
-		r.kick()
+		eventually(t, "the delivery has ended", func() bool { p, _ := r.Position("a"); return p == last })
 	}
+	one, _ := r.log("a")
+	two, _ := other.log("a")
+	one.mu.Lock() // both at once: a mark of the first is news to the second
+	two.mu.Lock()
+	one.lastAt, two.lastAt = time.Now().Add(-time.Hour), time.Now().Add(-time.Hour)
+	two.mu.Unlock()
+	one.mu.Unlock()
+	r.kick()
+	other.kick()
 	eventually(t, "a mark is written", func() bool { return r.kept(t, "a") == 4 }) // with that at the beginning
 	end, err := r.leaderGet(t.Context(), leaderRequest{LastFor: r.logSubject("a")})
 	if err != nil || !isMark(*end) {
