@@ -48,21 +48,23 @@ func newOfferedSecrets(cached, live client.Reader) *offeredSecrets {
 	return &offeredSecrets{cached: cached, live: live, now: time.Now, absent: map[types.NamespacedName]absence{}}
 }
 
-// lookup reads all Secrets that the Channels refer to.
-func (o *offeredSecrets) lookup(ctx context.Context, channels []v1alpha1.Channel) (compile.Secrets, error) {
-	found := map[types.NamespacedName]*corev1.Secret{}
+// lookup reads all Secrets that the Pusher and its Channels refer to.
+func (o *offeredSecrets) lookup(ctx context.Context, p *v1alpha1.Pusher, channels []v1alpha1.Channel) (compile.Secrets, error) {
+	names := compile.PusherSecretNames(p)
 	for i := range channels {
-		for _, name := range compile.SecretNames(&channels[i]) {
-			key := types.NamespacedName{Namespace: channels[i].Namespace, Name: name}
-			if _, ok := found[key]; ok {
-				continue
-			}
-			secret, err := o.get(ctx, key)
-			if err != nil {
-				return nil, fmt.Errorf("get Secret %s: %w", name, err)
-			}
-			found[key] = secret
+		names = append(names, compile.SecretNames(&channels[i])...)
+	}
+	found := map[types.NamespacedName]*corev1.Secret{}
+	for _, name := range names {
+		key := types.NamespacedName{Namespace: p.Namespace, Name: name}
+		if _, ok := found[key]; ok {
+			continue
 		}
+		secret, err := o.get(ctx, key)
+		if err != nil {
+			return nil, fmt.Errorf("get Secret %s: %w", name, err)
+		}
+		found[key] = secret
 	}
 	return func(namespace, name string) *corev1.Secret {
 		return found[types.NamespacedName{Namespace: namespace, Name: name}]

@@ -27,7 +27,7 @@ func (r *PusherReconciler) applyObjects(ctx context.Context, in *gathered, round
 	if err != nil {
 		return fmt.Errorf("pack settings: %w", err)
 	}
-	objects := render.Objects(render.Input{Pusher: in.pusher, Image: r.image, AdminToken: in.adminToken, Settings: packed})
+	objects := render.Objects(render.Input{Pusher: in.pusher, Image: r.image, AdminToken: in.adminToken, Settings: packed, Broker: round.compiled.Settings.Pusher.BrokerFingerprint()})
 	for _, obj := range objects {
 		if err := r.applier.apply(ctx, in.pusher, obj); err != nil {
 			return round.fail(err)

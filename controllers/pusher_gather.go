@@ -6,6 +6,7 @@ package controllers
 import (
 	"cmp"
 	"context"
+	"crypto/hkdf"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
@@ -76,7 +77,7 @@ func (g *gatherer) gather(ctx context.Context, p *v1alpha1.Pusher) (*gathered, e
 	if out.channels, err = g.channels(ctx, p); err != nil {
 		return nil, err
 	}
-	if out.secrets, err = g.offered.lookup(ctx, out.channels); err != nil {
+	if out.secrets, err = g.offered.lookup(ctx, p, out.channels); err != nil {
 		return nil, err
 	}
 	if out.adminToken, err = g.credential(ctx, p); err != nil {
@@ -216,4 +217,14 @@ func (g *gatherer) pods(ctx context.Context, p *v1alpha1.Pusher) ([]corev1.Pod, 
 func tokenSHA256(token string) string {
 	sum := sha256.Sum256([]byte(token))
 	return hex.EncodeToString(sum[:])
+}
+
+// sessionKey follows from the admin credential, which the replicas do not know and
+// which stays the same.
+func sessionKey(token string) []byte {
+	key, err := hkdf.Key(sha256.New, []byte(token), nil, "klaxon session key", settings.SessionKeyBytes)
+	if err != nil {
+		panic("controllers: " + err.Error()) // only for lengths that are too large
+	}
+	return key
 }

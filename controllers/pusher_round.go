@@ -51,12 +51,12 @@ func decide(in *gathered) round {
 	r := round{pusher: in.pusher, channels: in.channels, deployment: in.deployment}
 	r.compiled = compile.Compile(compile.Input{
 		Pusher: in.pusher, Channels: in.channels, Secrets: in.secrets,
-		Issuer: in.issuer, AdminTokenSHA256: tokenSHA256(in.adminToken),
+		Issuer: in.issuer, AdminTokenSHA256: tokenSHA256(in.adminToken), SessionKey: sessionKey(in.adminToken),
 	})
 	r.refusal = r.compiled.Pusher
-	if n := render.Replicas(in.pusher); n > 1 {
+	if n := render.Replicas(in.pusher); n > 1 && in.pusher.Spec.Broker == nil {
 		r.refusal = &compile.Refusal{Reason: v1alpha1.ReasonBrokerRequired, Message: fmt.Sprintf(
-			"spec.replicas is %d: more than one replica needs a broker between them, which this version does not have; set it to 1", n)}
+			"spec.replicas is %d: more than one replica needs a broker between them; set spec.broker.nats, or replicas to 1", n)}
 	}
 	return r
 }

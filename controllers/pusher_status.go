@@ -24,6 +24,10 @@ func pusherStatus(r *round) v1alpha1.PusherStatus {
 		Selector:   render.Selector(p.Name).String(),
 		Revision:   p.Status.Revision,
 		Channels:   p.Status.Channels,
+		Broker:     v1alpha1.BrokerMemory,
+	}
+	if p.Spec.Broker != nil {
+		out.Broker = v1alpha1.BrokerNATS
 	}
 	for _, pod := range r.pods {
 		if !pod.ready {

@@ -147,6 +147,37 @@ var _ = Describe("A Pusher's objects", func() {
 })
 
 var _ = Describe("A Pusher that may not be changed", func() {
+	It("runs several replicas over a NATS, and rolls them when the way there changes", func(ctx SpecContext) {
+		s := newSpace(ctx)
+		p := s.pusher(ctx, "edge", "{replicas: 3, broker: {nats: {url: 'nats://nats.infra:4222', credentialsSecretRef: {name: nats-login}}}}")
+		ch := s.channel(ctx, "orders", "{pusherRef: {name: edge}}")
+		says(ctx, p, not("Accepted", "SecretNotFound"))
+		login := func(password string) {
+			secret := &corev1.Secret{}
+			secret.Namespace, secret.Name, secret.Labels = string(s), "nats-login", allowed
+			secret.StringData = map[string]string{"username": "edge", "password": password}
+			if err := api.Create(ctx, secret); err != nil {
+				Expect(api.Update(ctx, secret)).To(Succeed())
+			}
+		}
+		login("first")
+		node.run(ctx, s, "edge", 3)
+		says(ctx, p, is("Accepted", "Accepted"), is("Applied", "Applied"), is("Ready", "Ready"))
+		says(ctx, ch, served...)
+		Expect(api.Get(ctx, s.key("edge"), p)).To(Succeed())
+		Expect(p.Status.Broker).To(Equal("NATS"))
+		d := &appsv1.Deployment{}
+		Expect(api.Get(ctx, s.key("edge-pusher"), d)).To(Succeed())
+		Expect(d.Spec.Strategy.Type).To(Equal(appsv1.RollingUpdateDeploymentStrategyType))
+		before := d.Spec.Template.Annotations[v1alpha1.AnnotationBroker]
+		Expect(before).NotTo(BeEmpty())
+		login("second")
+		Eventually(func(g Gomega) {
+			g.Expect(api.Get(ctx, s.key("edge-pusher"), d)).To(Succeed())
+			g.Expect(d.Spec.Template.Annotations[v1alpha1.AnnotationBroker]).NotTo(Equal(before))
+		}).Should(Succeed())
+	})
+
 	It("leaves what runs as it is without a broker for several replicas", func(ctx SpecContext) {
 		s := newSpace(ctx)
 		p := s.pusher(ctx, "edge", "{}")

@@ -37,7 +37,7 @@ type Options struct {
 	Status StatusReader
 }
 
-// Names of the cache's indexes of Channels.
+// Names of the cache's indexes.
 const (
 	indexPusherRef = "spec.pusherRef.name"
 	indexSecrets   = "secrets"
@@ -165,6 +165,12 @@ func addIndexes(ctx context.Context, indexer client.FieldIndexer) error {
 	})
 	if err != nil {
 		return fmt.Errorf("index Channels by Secret: %w", err)
+	}
+	err = indexer.IndexField(ctx, &v1alpha1.Pusher{}, indexSecrets, func(o client.Object) []string {
+		return compile.PusherSecretNames(o.(*v1alpha1.Pusher))
+	})
+	if err != nil {
+		return fmt.Errorf("index Pushers by Secret: %w", err)
 	}
 	return nil
 }

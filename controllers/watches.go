@@ -110,7 +110,8 @@ func (r *PusherReconciler) watchIdentity(ctx context.Context, queue requestQueue
 	return nil
 }
 
-// pushersOfSecret finds the Pushers of the Channels that refer to a Secret.
+// pushersOfSecret finds the Pushers that refer to a Secret, themselves or by their
+// Channels.
 func (r *PusherReconciler) pushersOfSecret(ctx context.Context, secret client.Object) []reconcile.Request {
 	list := &v1alpha1.ChannelList{}
 	err := r.List(ctx, list, client.InNamespace(secret.GetNamespace()), client.MatchingFields{indexSecrets: secret.GetName()})
@@ -121,6 +122,14 @@ func (r *PusherReconciler) pushersOfSecret(ctx context.Context, secret client.Ob
 	var out []reconcile.Request
 	for i := range list.Items {
 		out = append(out, pusherOfChannel(ctx, &list.Items[i])...)
+	}
+	pushers := &v1alpha1.PusherList{}
+	err = r.List(ctx, pushers, client.InNamespace(secret.GetNamespace()), client.MatchingFields{indexSecrets: secret.GetName()})
+	if err != nil {
+		logf.FromContext(ctx).Error(err, "Cannot list the Pushers of a Secret", "secret", client.ObjectKeyFromObject(secret))
+	}
+	for i := range pushers.Items {
+		out = append(out, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&pushers.Items[i])})
 	}
 	return out
 }

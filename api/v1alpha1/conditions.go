@@ -83,4 +83,7 @@ const (
 	// AnnotationNudge, on a pod, makes the kubelet look at its volumes at once.
 	// Its value is fresh for each attempt.
 	AnnotationNudge = "push.klaxon.dev/nudge"
+	// AnnotationBroker, on a pod, changes when the way to the broker does, so that the
+	// pods are replaced.
+	AnnotationBroker = "push.klaxon.dev/broker"
 )

@@ -43,14 +43,19 @@ type PusherList struct {
 
 // PusherSpec describes the push servers. Everything is optional.
 type PusherSpec struct {
-	// Replicas is the number of pods. More than one needs a broker between
-	// them, which this version does not have: such a Pusher is not accepted
-	// (BrokerRequired) and what runs is left as it is.
+	// Replicas is the number of pods. More than one needs a broker between them:
+	// without one such a Pusher is not accepted (BrokerRequired) and what runs is
+	// left as it is.
 	// +kubebuilder:default=1
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=100
 	// +optional
 	Replicas *int32 `json:"replicas,omitempty"`
+
+	// Broker carries events between the pods. Without it they live in the memory of
+	// the only pod, and end with it.
+	// +optional
+	Broker *BrokerSpec `json:"broker,omitempty"`
 
 	// Paused keeps the operator from changing anything that runs for this
 	// Pusher, its Channels' settings included. Default: false.
@@ -97,9 +102,9 @@ type HeartbeatSpec struct {
 //
 // +kubebuilder:validation:XValidation:rule="(has(self.period) ? self.period : '30s').matches('^([0-9]{1,6}([.][0-9]{1,3})?(h|m|s)|[0-9]{1,6}ms){1,4}$') && (has(self.maxPeriod) ? self.maxPeriod : '10m').matches('^([0-9]{1,6}([.][0-9]{1,3})?(h|m|s)|[0-9]{1,6}ms){1,4}$') ? duration(has(self.period) ? self.period : '30s') <= duration(has(self.maxPeriod) ? self.maxPeriod : '10m') : true",message="drain.period (default 30s) must not exceed drain.maxPeriod (default 10m)"
 type DrainSpec struct {
-	// Period over which clients are asked to reconnect. Changing it restarts
-	// nothing. With the in-memory broker a pod closes its clients within 2s at
-	// most, because its events live nowhere else. Default: 30s.
+	// Period over which a pod that goes moves its clients, a few at a time.
+	// Changing it restarts nothing. With the in-memory broker a pod closes its
+	// clients within 2s at most, because its events live nowhere else. Default: 30s.
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=20
 	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]{1,6}([.][0-9]{1,3})?(h|m|s)|[0-9]{1,6}ms){1,4}$') && duration(self) >= duration('0s') && duration(self) <= duration('1h')",message="drain.period is a duration from 0s to 1h, for example 30s"
@@ -216,6 +221,10 @@ type PusherStatus struct {
 	// +kubebuilder:default=0
 	// +optional
 	ReadyReplicas int32 `json:"readyReplicas"`
+
+	// Broker that carries the events: Memory or NATS.
+	// +optional
+	Broker string `json:"broker,omitempty"`
 
 	// Selector of the pods, for the scale subresource.
 	// +optional

@@ -11,6 +11,14 @@ package v1alpha1
 // +kubebuilder:validation:XValidation:rule="self.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",message="use lowercase letters, digits and '-', starting with a letter and ending with a letter or digit"
 type ObjectName string
 
+// SecretRef names a Secret in the same namespace.
+type SecretRef struct {
+	// Name of the Secret.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name"`
+}
+
 // SecretKeyRef names one key of a Secret in the same namespace. The Secret must
 // carry the label push.klaxon.dev/allow: "true": its owner offers it so.
 type SecretKeyRef struct {

@@ -24,12 +24,15 @@ type Input struct {
 	Pusher *v1alpha1.Pusher
 	// Channels that belong to it, in any order, their names distinct.
 	Channels []v1alpha1.Channel
-	// Secrets that the Channels may refer to.
+	// Secrets that the Pusher and the Channels may refer to.
 	Secrets Secrets
 	// Issuer verifies ServiceAccount tokens; nil when it is not known.
 	Issuer *settings.ServiceAccountIssuer
 	// AdminTokenSHA256 is the hex SHA-256 of the admin credential; empty: none.
 	AdminTokenSHA256 string
+	// SessionKey is that of the settings. Empty: there is no broker but the memory of
+	// one push server, whatever the Pusher says, as on a laptop.
+	SessionKey []byte
 	// OpenPublishing is settings.Pusher.OpenPublishing.
 	OpenPublishing bool
 }
@@ -56,7 +59,11 @@ type Result struct {
 // Compile makes the settings of one Pusher.
 func Compile(in Input) Result {
 	res := Result{Refused: map[string]Refusal{}}
-	pusher := pusherSettings(in)
+	pusher, refusal := pusherSettings(in)
+	if refusal != nil {
+		res.Pusher = refusal
+		return res
+	}
 	if err := probe(pusher).Validate(); err != nil {
 		res.Pusher = &Refusal{v1alpha1.ReasonInvalid, "The Pusher's spec cannot be served: " + oneLine(err)}
 		return res

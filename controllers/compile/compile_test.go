@@ -35,7 +35,7 @@ type scene struct {
 func (s scene) input() Input {
 	return Input{
 		Pusher: &s.Pusher, Channels: s.Channels, Secrets: lookup(s.Secrets...), Issuer: s.Issuer,
-		AdminTokenSHA256: strings.Repeat("ab", 32),
+		AdminTokenSHA256: strings.Repeat("ab", 32), SessionKey: []byte(strings.Repeat("k", settings.SessionKeyBytes)),
 	}
 }
 
@@ -251,5 +251,53 @@ func secret(name, value string) corev1.Secret {
 	return corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name, Labels: map[string]string{v1alpha1.LabelAllow: "true"}},
 		Data:       map[string][]byte{"value": []byte(value)},
+	}
+}
+
+// TestBrokersSecrets are the Pusher's own: without them nothing of it is served.
+func TestBrokersSecrets(t *testing.T) {
+	good := func(name string, data map[string][]byte) corev1.Secret {
+		return corev1.Secret{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name, Labels: map[string]string{v1alpha1.LabelAllow: "true"}}, Data: data,
+		}
+	}
+	login := map[string][]byte{"username": []byte("edge"), "password": []byte("a password")}
+	hidden := good("nats-login", login)
+	hidden.Labels = nil
+	for name, tt := range map[string]struct {
+		spec    string
+		secrets []corev1.Secret
+		reason  string
+	}{
+		"nothing needed":    {`{"url": "nats://nats:4222"}`, nil, ""},
+		"login":             {`{"url": "nats://nats:4222", "credentialsSecretRef": {"name": "nats-login"}}`, []corev1.Secret{good("nats-login", login)}, ""},
+		"no such Secret":    {`{"url": "nats://nats:4222", "credentialsSecretRef": {"name": "nats-login"}}`, nil, v1alpha1.ReasonSecretNotFound},
+		"not offered":       {`{"url": "nats://nats:4222", "credentialsSecretRef": {"name": "nats-login"}}`, []corev1.Secret{hidden}, v1alpha1.ReasonSecretNotAllowed},
+		"no password":       {`{"url": "nats://nats:4222", "credentialsSecretRef": {"name": "nats-login"}}`, []corev1.Secret{good("nats-login", map[string][]byte{"username": []byte("edge")})}, v1alpha1.ReasonSecretInvalid},
+		"no certificate":    {`{"url": "nats://nats:4222", "certificateSecretRef": {"name": "tls"}}`, []corev1.Secret{good("tls", map[string][]byte{"tls.key": []byte("key")})}, v1alpha1.ReasonSecretInvalid},
+		"empty CA":          {`{"url": "nats://nats:4222", "caSecretRef": {"name": "ca", "key": "ca.crt"}}`, []corev1.Secret{good("ca", map[string][]byte{"ca.crt": {}})}, v1alpha1.ReasonSecretInvalid},
+		"a CA that is huge": {`{"url": "nats://nats:4222", "caSecretRef": {"name": "ca", "key": "ca.crt"}}`, []corev1.Secret{good("ca", map[string][]byte{"ca.crt": make([]byte, maxCertificateBytes+1)})}, v1alpha1.ReasonSecretInvalid},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var spec v1alpha1.NATSSpec
+			if err := yaml.UnmarshalStrict([]byte(tt.spec), &spec); err != nil {
+				t.Fatal(err)
+			}
+			in := scene{Pusher: v1alpha1.Pusher{
+				ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "edge"},
+				Spec:       v1alpha1.PusherSpec{Broker: &v1alpha1.BrokerSpec{NATS: spec}},
+			}, Secrets: tt.secrets}.input()
+			got := Compile(in)
+			if tt.reason == "" && (got.Pusher != nil || got.Settings == nil || got.Settings.Pusher.NATS == nil) {
+				t.Errorf("refused: %+v", got.Pusher)
+			}
+			if tt.reason != "" && (got.Pusher == nil || got.Pusher.Reason != tt.reason || got.Settings != nil) {
+				t.Errorf("got %+v, want %s", got.Pusher, tt.reason)
+			}
+			in.SessionKey = nil // a laptop
+			if got := Compile(in); got.Pusher != nil || got.Settings.Pusher.NATS != nil {
+				t.Errorf("without a session key: %+v", got)
+			}
+		})
 	}
 }

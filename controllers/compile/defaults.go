@@ -28,4 +28,8 @@ const (
 	// maxSecretBytes bounds what one Secret key adds to the settings: far more
 	// than any HMAC key or token needs.
 	maxSecretBytes = 4 << 10
+	// maxCertificateBytes does so for certificates, which come in chains.
+	maxCertificateBytes = 64 << 10
+
+	defaultBrokerReplicas = 1
 )

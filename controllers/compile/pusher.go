@@ -6,6 +6,7 @@ package compile
 import (
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/klaxon-dev/klaxon/api/v1alpha1"
@@ -13,7 +14,7 @@ import (
 )
 
 // pusherSettings is the part of the document that concerns every Channel.
-func pusherSettings(in Input) settings.Pusher {
+func pusherSettings(in Input) (settings.Pusher, *Refusal) {
 	spec := &in.Pusher.Spec
 	p := settings.Pusher{
 		Namespace: in.Pusher.Namespace,
@@ -40,7 +41,46 @@ func pusherSettings(in Input) settings.Pusher {
 	if m := spec.Metrics; m != nil {
 		p.Admin.OpenMetrics = m.Access == v1alpha1.MetricsOpen
 	}
-	return p
+	if b := spec.Broker; b != nil && len(in.SessionKey) > 0 {
+		p.SessionKey = in.SessionKey
+		var refusal *Refusal
+		p.NATS, refusal = natsSettings(&b.NATS, secretReader{namespace: in.Pusher.Namespace, secrets: in.Secrets})
+		return p, refusal
+	}
+	return p, nil
+}
+
+// natsSettings compiles spec.broker.nats, or says why it cannot be used.
+func natsSettings(spec *v1alpha1.NATSSpec, read secretReader) (*settings.NATS, *Refusal) {
+	n := &settings.NATS{URL: spec.URL, Replicas: defaultBrokerReplicas, Memory: spec.Storage == v1alpha1.StorageMemory}
+	if spec.Replicas != nil {
+		n.Replicas = int(*spec.Replicas)
+	}
+	var user, password []byte
+	for _, each := range []struct {
+		secret *v1alpha1.SecretRef
+		key    string
+		to     *[]byte
+	}{
+		{spec.CredentialsSecretRef, corev1.BasicAuthUsernameKey, &user}, {spec.CredentialsSecretRef, corev1.BasicAuthPasswordKey, &password},
+		{spec.CertificateSecretRef, corev1.TLSCertKey, &n.Certificate}, {spec.CertificateSecretRef, corev1.TLSPrivateKeyKey, &n.Key},
+	} {
+		if each.secret == nil {
+			continue
+		}
+		var refusal *Refusal
+		if *each.to, refusal = read.small(v1alpha1.SecretKeyRef{Name: each.secret.Name, Key: each.key}); refusal != nil {
+			return nil, refusal
+		}
+	}
+	n.User, n.Password = string(user), string(password)
+	if spec.CASecretRef != nil {
+		var refusal *Refusal
+		if n.CA, refusal = read.small(*spec.CASecretRef); refusal != nil {
+			return nil, refusal
+		}
+	}
+	return n, nil
 }
 
 // DrainMaxPeriod is spec.drain.maxPeriod or its default.

@@ -32,6 +32,26 @@ func SecretNames(ch *v1alpha1.Channel) []string {
 	return slices.Compact(names)
 }
 
+// PusherSecretNames returns the names of the Secrets that a Pusher refers to, each
+// once and sorted. They are all in its namespace.
+func PusherSecretNames(p *v1alpha1.Pusher) []string {
+	b := p.Spec.Broker
+	if b == nil {
+		return nil
+	}
+	var names []string
+	for _, ref := range []*v1alpha1.SecretRef{b.NATS.CredentialsSecretRef, b.NATS.CertificateSecretRef} {
+		if ref != nil {
+			names = append(names, ref.Name)
+		}
+	}
+	if ref := b.NATS.CASecretRef; ref != nil {
+		names = append(names, ref.Name)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
 // secretReader reads values of Secrets, and explains without quoting them.
 type secretReader struct {
 	namespace string
@@ -63,6 +83,16 @@ func (r secretReader) token(ref v1alpha1.SecretKeyRef) (string, *Refusal) {
 			"Key %s of Secret %s cannot be a token: use only visible ASCII characters without spaces", ref.Key, ref.Name)}
 	}
 	return string(value), nil
+}
+
+// small returns a value that is there and not too large for the settings.
+func (r secretReader) small(ref v1alpha1.SecretKeyRef) ([]byte, *Refusal) {
+	value, refusal := r.value(ref)
+	if refusal == nil && (len(value) == 0 || len(value) > maxCertificateBytes) {
+		refusal = &Refusal{v1alpha1.ReasonSecretInvalid, fmt.Sprintf(
+			"Key %s of Secret %s must hold from 1 to %d bytes", ref.Key, ref.Name, maxCertificateBytes)}
+	}
+	return value, refusal
 }
 
 func (r secretReader) value(ref v1alpha1.SecretKeyRef) ([]byte, *Refusal) {

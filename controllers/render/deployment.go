@@ -8,6 +8,7 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	appsv1ac "k8s.io/client-go/applyconfigurations/apps/v1"
 	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
 	metav1ac "k8s.io/client-go/applyconfigurations/meta/v1"
@@ -23,18 +24,24 @@ const graceBeyondDrain = 15 * time.Second
 // settingsDir is where a pod finds its settings.
 const settingsDir = "/etc/klaxon/settings"
 
-// deployment recreates rather than rolls: with the in-memory broker an event
-// that reaches one pod does not reach the clients of another.
-func deployment(p *v1alpha1.Pusher, image string) Object {
+// deployment recreates rather than rolls, if there is no broker: an event that
+// reaches one pod does not reach the clients of another. With a broker it adds a pod
+// before it takes one away.
+func deployment(in Input) Object {
+	p, strategy := in.Pusher, appsv1ac.DeploymentStrategy().WithType(appsv1.RecreateDeploymentStrategyType)
+	if in.Broker != "" {
+		strategy = appsv1ac.DeploymentStrategy().WithType(appsv1.RollingUpdateDeploymentStrategyType).
+			WithRollingUpdate(appsv1ac.RollingUpdateDeployment().WithMaxSurge(intstr.FromInt32(1)).WithMaxUnavailable(intstr.FromInt32(0)))
+	}
 	return appsv1ac.Deployment(DeploymentName(p.Name), p.Namespace).
 		WithLabels(Labels(p.Name)).
 		WithOwnerReferences(owner(p)).
 		WithSpec(appsv1ac.DeploymentSpec().
 			WithReplicas(Replicas(p)).
 			WithRevisionHistoryLimit(2).
-			WithStrategy(appsv1ac.DeploymentStrategy().WithType(appsv1.RecreateDeploymentStrategyType)).
+			WithStrategy(strategy).
 			WithSelector(metav1ac.LabelSelector().WithMatchLabels(Selector(p.Name))).
-			WithTemplate(podTemplate(p, image)))
+			WithTemplate(podTemplate(in)))
 }
 
 // Replicas is the number of pods that a Pusher asks for.
@@ -45,7 +52,8 @@ func Replicas(p *v1alpha1.Pusher) int32 {
 	return *p.Spec.Replicas
 }
 
-func podTemplate(p *v1alpha1.Pusher, image string) *corev1ac.PodTemplateSpecApplyConfiguration {
+func podTemplate(in Input) *corev1ac.PodTemplateSpecApplyConfiguration {
+	p := in.Pusher
 	shape := p.Spec.PodTemplate
 	if shape == nil {
 		shape = &v1alpha1.PodTemplateSpec{}
@@ -53,10 +61,14 @@ func podTemplate(p *v1alpha1.Pusher, image string) *corev1ac.PodTemplateSpecAppl
 	labels := plain(shape.Labels)
 	maps.Copy(labels, Labels(p.Name))
 	labels[v1alpha1.LabelAccepting] = "true"
+	annotations := plain(shape.Annotations)
+	if in.Broker != "" {
+		annotations[v1alpha1.AnnotationBroker] = in.Broker // a pod learns of another broker only when it starts
+	}
 	return corev1ac.PodTemplateSpec().
 		WithLabels(labels).
-		WithAnnotations(plain(shape.Annotations)).
-		WithSpec(podSpec(p, shape, image))
+		WithAnnotations(annotations).
+		WithSpec(podSpec(p, shape, in.Image))
 }
 
 func podSpec(p *v1alpha1.Pusher, shape *v1alpha1.PodTemplateSpec, image string) *corev1ac.PodSpecApplyConfiguration {

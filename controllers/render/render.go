@@ -30,6 +30,9 @@ type Input struct {
 	AdminToken string
 	// Settings, packed.
 	Settings *settings.Packed
+	// Broker changes with the way to the broker. Empty: there is none but the memory
+	// of the only pod.
+	Broker string
 }
 
 // Objects returns all objects of a Pusher in the order in which to apply them:
@@ -42,7 +45,7 @@ func Objects(in Input) []Object {
 	}
 	return append(out,
 		clientsService(in.Pusher), eventsService(in.Pusher), podsService(in.Pusher),
-		deployment(in.Pusher, in.Image))
+		deployment(in))
 }
 
 // owner makes the Pusher the controller of an object. It does not ask to block

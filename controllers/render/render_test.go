@@ -31,8 +31,12 @@ func input(t *testing.T, path string) Input {
 	if err := yaml.UnmarshalStrict(raw, p); err != nil {
 		t.Fatal(err)
 	}
+	broker := ""
+	if p.Spec.Broker != nil {
+		broker = "0123456789abcdef"
+	}
 	return Input{
-		Pusher: p, Image: "klaxon:v1.2.3", AdminToken: "admin-token",
+		Pusher: p, Broker: broker, Image: "klaxon:v1.2.3", AdminToken: "admin-token",
 		Settings: &settings.Packed{Index: []byte("index"), Parts: [][]byte{[]byte("first")}},
 	}
 }
@@ -118,6 +122,7 @@ func TestPodTemplateChangesOnlyWhenItMust(t *testing.T) {
 	}{
 		"settings only": {"testdata/settings-only.in.yaml", false},
 		"pod template":  {"testdata/full.in.yaml", true},
+		"broker":        {"testdata/replicated.in.yaml", true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := byName(t, Objects(input(t, "testdata/minimal.in.yaml")))["Deployment/edge-pusher"]
@@ -134,7 +139,7 @@ func TestUsersLabelsNeverReplaceOurs(t *testing.T) {
 	in.Pusher.Spec.PodTemplate = &v1alpha1.PodTemplateSpec{Labels: map[string]v1alpha1.LabelValue{
 		v1alpha1.LabelPusher: "other", labelName: "other", v1alpha1.LabelAccepting: "false",
 	}}
-	got := podTemplate(in.Pusher, in.Image).Labels
+	got := podTemplate(in).Labels
 	want := Labels("edge")
 	want[v1alpha1.LabelAccepting] = "true"
 	if !maps.Equal(got, want) {

@@ -249,6 +249,18 @@ func (s *Settings) Seal() {
 	s.Revision = revision(s)
 }
 
+// BrokerFingerprint tells one way to a broker from another; empty: there is none.
+// The session key is part of it, so that no password can be guessed from it.
+func (p Pusher) BrokerFingerprint() string {
+	if p.NATS == nil {
+		return ""
+	}
+	return revision(struct {
+		NATS *NATS
+		Key  []byte
+	}{p.NATS, p.SessionKey})
+}
+
 // revision is the first 64 bits of the content's SHA-256 in hex: enough to tell
 // revisions of one object apart, and no secret can be found from it.
 func revision(v any) string {
