@@ -62,11 +62,12 @@ func newBroker(config Config, to Deliveries) (Broker, error) {
 
 // lost closes the clients of a channel, some of whose events could not be
 // delivered: each comes back and is told what is kept.
-func (srv *Server) lost(channel string, _, _ wire.Position) {
+func (srv *Server) lost(channel string, _, to wire.Position) {
 	srv.log.Warn("events are lost: the channel's clients are closed, and told when they come back", "channel", channel)
 	spread := srv.spread(srv.connections())
 	for _, sh := range srv.shards {
 		sh.loop.Post(&call{fn: func() {
+			sh.table.Advance(channel, to)
 			for _, s := range slices.Clone(sh.table.Members(channel)) {
 				sh.sendAway(s, wire.CloseTryLater, spread)
 			}

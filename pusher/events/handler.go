@@ -41,7 +41,8 @@ type Authorizer interface {
 	// Publisher names the token's holder, who may publish to the channel. An
 	// error's text is shown to the caller; its method `Code() string` decides
 	// the status: token_missing, token_invalid and token_expired are 401,
-	// not_allowed is 403, unknown_channel is 404. All else is 503.
+	// not_allowed is 403, unknown_channel is 404, broker_refused is 507. All else is
+	// 503.
 	Publisher(channel, token string) (identity string, err error)
 }
 

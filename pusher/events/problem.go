@@ -69,6 +69,7 @@ var statuses = map[string]int{
 	"token_expired":    http.StatusUnauthorized,
 	"not_allowed":      http.StatusForbidden,
 	codeUnknownChannel: http.StatusNotFound,
+	"broker_refused":   http.StatusInsufficientStorage,
 }
 
 // problemOf turns an error of an Authorizer or a Publisher into a problem. The
