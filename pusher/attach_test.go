@@ -191,3 +191,35 @@ func TestLostEventsAreSaid(t *testing.T) {
 	other.say(`{"type":"ping"}`)
 	other.next("pong")
 }
+
+// TestAChannelThatIsCreatedAnew has the name of one that was deleted, and nothing
+// else of it: no client, no event.
+func TestAChannelThatIsCreatedAnew(t *testing.T) {
+	first := keeping(open("orders"), 100)
+	first.UID = "first"
+	srv, l := serveLazily(t, first, open("other"))
+	at := numbered(t, srv, 1, 2)
+	old, other := connect(t, srv, "orders"), connect(t, srv, "other")
+	token, _ := old.next("welcome")["resume"].(string)
+	other.next("welcome")
+	second := first
+	second.UID = "second"
+	if err := srv.Reload(document(second, open("other"))); err != nil {
+		t.Fatal(err)
+	}
+	l.set(func() { delete(l.attached, "orders") }) // as a broker does with a log that ends
+	old.closed(wire.CloseChannelGone)
+	for _, query := range []string{"since=" + at[0], "resume=" + token} {
+		c := connect(t, srv, "orders?"+query)
+		if w := c.next("welcome"); w["recovered"] != false {
+			t.Errorf("%s: %v", query, w)
+		}
+		numbered(t, srv, 3, 3)
+		c.wantEvents(3)
+	}
+	other.say(`{"type":"ping"}`)
+	other.next("pong")
+	if n := srv.Status().Channels["orders"].Connections; n != 2 {
+		t.Errorf("%d connections are counted", n)
+	}
+}

@@ -147,6 +147,7 @@ func (sh *shard) apply(next *snapshot, c *change) {
 			sh.end(s, wire.CloseChannelGone, wire.CloseChannelGone.Reason())
 		}
 	}
+	sh.prepare(c) // those that have taken the place of a removed one
 	for _, name := range c.changed {
 		ch := next.channels[name]
 		for _, s := range slices.Clone(sh.table.Members(name)) {

@@ -79,7 +79,7 @@ func build(prev *snapshot, s *settings.Settings) (*snapshot, error) {
 	}
 	for _, c := range s.Channels {
 		ch := &channel{Channel: c}
-		if old := prev.channels[c.Name]; old != nil {
+		if old := prev.channels[c.Name]; old != nil && old.UID == c.UID {
 			ch.counters = old.counters
 		} else {
 			ch.counters = &channelCounters{number: channelNumbers.Add(1)}
@@ -118,7 +118,7 @@ func (srv *Server) Reload(s *settings.Settings) error {
 
 	// A Channel's log and its place in the tables are there before anybody may
 	// publish to it or connect, and go after nobody may any more.
-	srv.broker.SetChannels(slices.Concat(prev.settings.Channels, change.settings(next)))
+	srv.broker.SetChannels(slices.Concat(next.settings.Channels, change.gone(prev)))
 	srv.onLoops(func(sh *shard) { sh.prepare(change) })
 	srv.current.Store(next)
 	srv.onLoops(func(sh *shard) { sh.apply(next, change) })
@@ -153,6 +153,8 @@ func diff(prev, next *snapshot) *change {
 		switch old := prev.channels[name]; {
 		case old == nil:
 			c.added = append(c.added, name)
+		case old.UID != ch.UID: // another of the name
+			c.added, c.removed = append(c.added, name), append(c.removed, name)
 		case old.Revision != ch.Revision:
 			c.changed = append(c.changed, name)
 		}
@@ -168,11 +170,13 @@ func diff(prev, next *snapshot) *change {
 	return c
 }
 
-// settings of the added Channels.
-func (c *change) settings(of *snapshot) []settings.Channel {
-	all := make([]settings.Channel, 0, len(c.added))
-	for _, name := range c.added {
-		all = append(all, of.channels[name].Channel)
+// gone are the settings of Channels that there are no more, not even another of the
+// name.
+func (c *change) gone(prev *snapshot) (all []settings.Channel) {
+	for _, name := range c.removed {
+		if !slices.Contains(c.added, name) {
+			all = append(all, prev.channels[name].Channel)
+		}
 	}
 	return all
 }

@@ -62,8 +62,10 @@ func natsSettings(spec *v1alpha1.NATSSpec, read secretReader) (*settings.NATS, *
 		key    string
 		to     *[]byte
 	}{
-		{spec.CredentialsSecretRef, corev1.BasicAuthUsernameKey, &user}, {spec.CredentialsSecretRef, corev1.BasicAuthPasswordKey, &password},
-		{spec.CertificateSecretRef, corev1.TLSCertKey, &n.Certificate}, {spec.CertificateSecretRef, corev1.TLSPrivateKeyKey, &n.Key},
+		{spec.CredentialsSecretRef, corev1.BasicAuthUsernameKey, &user},
+		{spec.CredentialsSecretRef, corev1.BasicAuthPasswordKey, &password},
+		{spec.CertificateSecretRef, corev1.TLSCertKey, &n.Certificate},
+		{spec.CertificateSecretRef, corev1.TLSPrivateKeyKey, &n.Key},
 	} {
 		if each.secret == nil {
 			continue

@@ -44,6 +44,7 @@ type Memory struct {
 type channelLog struct {
 	// Static.
 	epoch string
+	uid   string // of the channel
 
 	// delivered is the sequence of the last event whose delivery is done.
 	delivered atomic.Uint64
@@ -70,8 +71,8 @@ func NewMemory(deliver func(channel string, pos wire.Position, ev *wire.Event), 
 
 // SetChannels gives every channel a log, keeps those that there are, with as much
 // of their history as is wanted now, and ends all others. When it returns, nothing
-// is delivered to an ended log any more. A channel that ended and comes back has a
-// new log: another epoch, from the beginning.
+// is delivered to an ended log any more. A channel that ended and comes back, or is
+// another of the name by its UID, has a new log: another epoch, from the beginning.
 func (m *Memory) SetChannels(channels []settings.Channel) {
 	for _, l := range m.swap(channels) {
 		l.close() // may wait for a delivery, so nobody else waits for this
@@ -86,15 +87,15 @@ func (m *Memory) swap(channels []settings.Channel) []*channelLog {
 	for i := range channels {
 		c := &channels[i]
 		l := m.logs[c.Name]
-		if l == nil {
-			l = newLog()
+		if l == nil || l.uid != c.UID {
+			l = newLog(c.UID)
 		}
 		l.history.limit(c.History, m.clock())
 		logs[c.Name] = l
 	}
 	var ended []*channelLog
 	for name, l := range m.logs {
-		if logs[name] == nil {
+		if logs[name] != l {
 			ended = append(ended, l)
 		}
 	}
@@ -102,9 +103,9 @@ func (m *Memory) swap(channels []settings.Channel) []*channelLog {
 	return ended
 }
 
-func newLog() *channelLog {
+func newLog(uid string) *channelLog {
 	epoch := newEpoch()
-	return &channelLog{epoch: epoch, history: history{epoch: epoch}}
+	return &channelLog{epoch: epoch, uid: uid, history: history{epoch: epoch}}
 }
 
 func (m *Memory) log(channel string) *channelLog {

@@ -89,7 +89,7 @@ func EncodeFailure(f Failure) []byte { f.Type = "error"; return encode(f) }
 func EncodeGap(n uint32) []byte { return encode(Gap{Type: "gap", Dropped: n}) }
 
 // EncodeGoodbye returns the frame that asks a client to reconnect after d.
-func EncodeGoodbye(d time.Duration, recovered bool) []byte { //nolint:revive // a member's value, not a switch
+func EncodeGoodbye(d time.Duration, recovered bool) []byte {
 	return encode(Goodbye{Type: "reconnect", After: d.Milliseconds(), Recovered: recovered})
 }
 
