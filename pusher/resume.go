@@ -102,15 +102,19 @@ func (k *sids) writeResume(t resumeToken) string {
 	b = append(b, resumeVersion)
 	b = append(b, t.session[:]...)
 	b = binary.AppendUvarint(b, t.at.Seq)
-	for _, s := range append([]string{t.channel, t.user, t.at.Epoch}, t.rooms...) {
-		b = binary.AppendUvarint(b, uint64(len(s)))
-		b = append(b, s...)
+	b = appendSized(appendSized(appendSized(b, t.channel), t.user), t.at.Epoch)
+	for _, room := range t.rooms {
+		b = appendSized(b, room)
 	}
 	if len(b) > maxResumeToken {
 		return ""
 	}
 	sum := k.sum(purposeResume, b)
 	return base64.RawURLEncoding.EncodeToString(append(b, sum[:resumeMAC]...))
+}
+
+func appendSized(b []byte, s string) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
 }
 
 // readResume reads what writeResume wrote; false for anything else.

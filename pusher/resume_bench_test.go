@@ -127,3 +127,16 @@ func liveLatency(b *testing.B, srv *Server, fn func()) time.Duration {
 	}
 	return took[len(took)*99/100]
 }
+
+// BenchmarkResumeToken is what each welcome costs more on a channel that keeps a
+// history.
+func BenchmarkResumeToken(b *testing.B) {
+	k := newSIDs(nil)
+	t := resumeToken{channel: "orders", user: "somebody", at: wire.Position{Epoch: "abcdefgh", Seq: 1 << 20}, rooms: []string{"order:42"}}
+	b.ReportAllocs()
+	for b.Loop() {
+		if k.writeResume(t) == "" {
+			b.Fatal("no token")
+		}
+	}
+}

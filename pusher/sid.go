@@ -9,6 +9,8 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
+	"hash"
+	"sync"
 
 	"github.com/klaxon-dev/klaxon/pusher/loop"
 )
@@ -39,6 +41,8 @@ type home struct {
 type sids struct {
 	key   [32]byte
 	owner uint32 // this replica
+
+	hashes sync.Pool // of hash.Hash with the key in it
 }
 
 func newSIDs(of *Replica) *sids {
@@ -99,10 +103,16 @@ func (k *sids) mac(b []byte) []byte {
 	return append(b, sum[:sidMAC]...)
 }
 
-// sum is HMAC-SHA256 for one of two purposes.
-func (k *sids) sum(purpose byte, b []byte) [sha256.Size]byte {
-	h := hmac.New(sha256.New, k.key[:])
+// sum is HMAC-SHA256 for one of several purposes.
+func (k *sids) sum(purpose byte, b []byte) (sum [sha256.Size]byte) {
+	h, ok := k.hashes.Get().(hash.Hash)
+	if !ok {
+		h = hmac.New(sha256.New, k.key[:])
+	}
+	h.Reset()
 	h.Write([]byte{purpose})
 	h.Write(b)
-	return [sha256.Size]byte(h.Sum(nil))
+	h.Sum(sum[:0])
+	k.hashes.Put(h)
+	return sum
 }
