@@ -24,6 +24,7 @@ const (
 	eventDisconnect = "klaxon.disconnect"
 	eventOffset     = "klaxon.offset"
 	eventLost       = "klaxon.lost"
+	eventRooms      = "klaxon.rooms"
 )
 
 // Codes of connect errors and of failures that plain clients do not know.

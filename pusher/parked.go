@@ -24,8 +24,13 @@ type parked struct {
 	channel *channelCounters // also a channel of the same name that was created anew is another
 	name    string           // of the channel
 	user    string
-	rooms   []string
+	rooms   []string // granted ones too
+	granted []string
 	until   time.Time
+}
+
+func (p *parked) record(id wire.SessionID) parkedRecord {
+	return parkedRecord{ID: id.String(), Channel: p.name, User: p.user, Rooms: p.rooms, Granted: p.granted, Until: p.until}
 }
 
 func (p *parked) cost() int {
@@ -91,7 +96,7 @@ func (p *parking) records() []parkedRecord {
 	defer p.mu.Unlock()
 	all := make([]parkedRecord, 0, len(p.byID))
 	for id, s := range p.byID {
-		all = append(all, parkedRecord{ID: id.String(), Channel: s.name, User: s.user, Rooms: s.rooms, Until: s.until})
+		all = append(all, s.record(id))
 	}
 	return all
 }
@@ -147,9 +152,12 @@ func (sh *shard) park(s uint32) {
 		return
 	}
 	id := sh.table.ID(s)
-	p := &parked{channel: ch.counters, name: ch.Name, user: ses.client.User(), rooms: sh.table.Rooms(s), until: time.Now().Add(ch.History.TTL.Std())}
+	p := &parked{
+		channel: ch.counters, name: ch.Name, user: ses.client.User(),
+		rooms: sh.table.Rooms(s), granted: sh.table.Granted(s), until: time.Now().Add(ch.History.TTL.Std()),
+	}
 	sh.server.parked.put(id, p)
 	if sh.server.draining.Load() { // its client comes back to another replica, before or after this one has ended
-		sh.server.tell(question{Op: opRemember, Parked: []parkedRecord{{ID: id.String(), Channel: p.name, User: p.user, Rooms: p.rooms, Until: p.until}}})
+		sh.server.tell(question{Op: opRemember, Parked: []parkedRecord{p.record(id)}})
 	}
 }

@@ -65,13 +65,13 @@ func (sh *shard) openClient(c loop.Slot, h *hello) {
 		return
 	}
 	var from *claim
-	rooms := h.rooms
+	var was resumeToken
 	if h.resumes != nil {
-		since, was := h.resumes.of(h.client.User())
+		var since wire.Position
+		since, was = h.resumes.of(h.client.User())
 		from = &claim{since: since, before: was.session}
-		rooms = slices.Concat(rooms, was.rooms)
 	}
-	failed := sh.join(s, rooms)
+	failed := sh.joinAgain(s, slices.Concat(h.rooms, was.rooms), was.granted)
 	sh.enter(s, from, func(r resumed) { sh.welcomeClient(s, r, failed) })
 }
 

@@ -87,7 +87,7 @@ func (srv *Server) taking(fn func()) {
 func (sh *shard) claimOf(s uint32, r *recovery, was *parked) *claim {
 	return &claim{since: r.since, restore: func() {
 		sh.table.Rename(s, r.id)
-		sh.join(s, was.rooms)
+		sh.joinAgain(s, was.rooms, was.granted)
 	}}
 }
 

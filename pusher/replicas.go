@@ -56,12 +56,15 @@ type question struct {
 	Session string         `json:"session,omitempty"`
 	User    string         `json:"user,omitempty"`
 	Parked  []parkedRecord `json:"parked,omitempty"`
+	Join    []string       `json:"join,omitempty"`
+	Leave   []string       `json:"leave,omitempty"`
 }
 
 // What can be asked and told.
 const (
 	opList       = "list"       // all sessions of a channel
 	opDisconnect = "disconnect" // end a session; an answer if there was one
+	opRooms      = "rooms"      // have a session join and leave rooms; an answer if there was one
 	opTake       = "take"       // give a session away; an answer if there was one
 	opForget     = "forget"     // a session lives elsewhere
 	opRemember   = "remember"   // sessions of a replica that ends
@@ -73,15 +76,12 @@ type parkedRecord struct {
 	Channel string    `json:"channel"`
 	User    string    `json:"user,omitempty"`
 	Rooms   []string  `json:"rooms,omitempty"`
+	Granted []string  `json:"granted,omitempty"`
 	Until   time.Time `json:"until"`
 }
 
-func (q question) encode() []byte {
-	b, err := json.Marshal(q)
-	if err != nil {
-		panic("pusher: a question cannot be marshalled: " + err.Error())
-	}
-	return b
+func (r parkedRecord) parked(of *channelCounters) *parked {
+	return &parked{channel: of, name: r.Channel, user: r.User, rooms: r.Rooms, granted: r.Granted, until: r.Until}
 }
 
 // peers are the other replicas; nil: there are none.
@@ -95,7 +95,7 @@ func (srv *Server) peers() Peers {
 // ask asks all other replicas.
 func (srv *Server) ask(ctx context.Context, q question) [][]byte {
 	if p := srv.peers(); p != nil {
-		return p.Ask(ctx, q.encode())
+		return p.Ask(ctx, encode(q))
 	}
 	return nil
 }
@@ -103,7 +103,7 @@ func (srv *Server) ask(ctx context.Context, q question) [][]byte {
 // tell tells all other replicas.
 func (srv *Server) tell(q question) {
 	if p := srv.peers(); p != nil {
-		p.Tell(q.encode())
+		p.Tell(encode(q))
 	}
 }
 
@@ -120,6 +120,10 @@ func (srv *Server) answer(asked []byte) [][]byte {
 		if srv.disconnectLocal(q.Channel, q.Session) {
 			return [][]byte{[]byte("true")}
 		}
+	case opRooms:
+		if c := srv.changeRoomsLocal(q); c != nil {
+			return [][]byte{encode(c)}
+		}
 	case opTake:
 		return srv.giveAway(q)
 	case opForget:
@@ -134,13 +138,17 @@ func (srv *Server) answer(asked []byte) [][]byte {
 
 func encodeParts(sessions []wire.Session) (parts [][]byte) {
 	for part := range slices.Chunk(sessions, sessionsPart) {
-		b, err := json.Marshal(part)
-		if err != nil {
-			panic("pusher: a session cannot be marshalled: " + err.Error())
-		}
-		parts = append(parts, b)
+		parts = append(parts, encode(part))
 	}
 	return parts
+}
+
+func encode(v any) []byte {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic("pusher: what replicas tell each other cannot be marshalled: " + err.Error())
+	}
+	return b
 }
 
 // giveAway gives another replica's client its session.
@@ -154,11 +162,7 @@ func (srv *Server) giveAway(q question) [][]byte {
 	if was == nil {
 		return nil
 	}
-	b, err := json.Marshal(parkedRecord{ID: q.Session, Channel: q.Channel, User: was.user, Rooms: was.rooms, Until: was.until})
-	if err != nil {
-		panic("pusher: a session cannot be marshalled: " + err.Error())
-	}
-	return [][]byte{b}
+	return [][]byte{encode(was.record(id))}
 }
 
 // takeLocal returns a session that is remembered here, or whose connection, which
@@ -192,7 +196,7 @@ func (srv *Server) takeAnywhere(id wire.SessionID, ch *channel, user string) *pa
 	for _, part := range srv.ask(ctx, question{Op: opTake, Channel: ch.Name, Session: id.String(), User: user}) {
 		var r parkedRecord
 		if json.Unmarshal(part, &r) == nil && r.User == user {
-			was = &parked{channel: ch.counters, user: user, rooms: r.Rooms, until: r.Until}
+			was = r.parked(ch.counters)
 		}
 	}
 	return was
@@ -204,7 +208,7 @@ func (srv *Server) remember(records []parkedRecord) {
 	for _, r := range records {
 		id, ok := wire.ParseSessionID(r.ID)
 		if ch := channels[r.Channel]; ok && ch != nil && ch.recovers() {
-			srv.parked.put(id, &parked{channel: ch.counters, name: r.Channel, user: r.User, rooms: r.Rooms, until: r.Until})
+			srv.parked.put(id, r.parked(ch.counters))
 		}
 	}
 }

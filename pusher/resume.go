@@ -68,7 +68,8 @@ type resumeToken struct {
 	session wire.SessionID
 	user    string
 	at      wire.Position
-	rooms   []string
+	rooms   []string // granted ones too
+	granted []string
 }
 
 const (
@@ -93,7 +94,7 @@ func (sh *shard) resumeToken(s uint32) string {
 		return ""
 	}
 	return sh.server.sids.writeResume(resumeToken{
-		channel: ses.channel.Name, session: sh.table.ID(s), user: ses.client.User(), at: sh.position(s), rooms: sh.table.Rooms(s),
+		channel: ses.channel.Name, session: sh.table.ID(s), user: ses.client.User(), at: sh.position(s), rooms: sh.table.Rooms(s), granted: sh.table.Granted(s),
 	})
 }
 
@@ -103,6 +104,10 @@ func (k *sids) writeResume(t resumeToken) string {
 	b = append(b, t.session[:]...)
 	b = binary.AppendUvarint(b, t.at.Seq)
 	b = appendSized(appendSized(appendSized(b, t.channel), t.user), t.at.Epoch)
+	b = binary.AppendUvarint(b, uint64(len(t.granted)))
+	for _, room := range t.granted {
+		b = appendSized(b, room)
+	}
 	for _, room := range t.rooms {
 		b = appendSized(b, room)
 	}
@@ -123,26 +128,42 @@ func (k *sids) readResume(token string) (t resumeToken, ok bool) {
 	if !ok || len(b) < 1+len(t.session) || b[0] != resumeVersion {
 		return t, false
 	}
-	b = b[1+copy(t.session[:], b[1:]):]
-	seq, n := binary.Uvarint(b)
+	r := sizedReader{rest: b[1+copy(t.session[:], b[1:]):]}
+	t.at.Seq = r.number()
+	t.channel, t.user, t.at.Epoch = r.text(), r.text(), r.text()
+	for range min(r.number(), wire.MaxRooms) {
+		t.granted = append(t.granted, r.text())
+	}
+	for len(r.rest) > 0 && !r.bad {
+		t.rooms = append(t.rooms, r.text())
+	}
+	return t, !r.bad
+}
+
+// sizedReader takes what appendSized has put together apart. Once it is bad, it
+// finds nothing more.
+type sizedReader struct {
+	rest []byte
+	bad  bool
+}
+
+func (r *sizedReader) number() uint64 {
+	v, n := binary.Uvarint(r.rest)
 	if n <= 0 {
-		return t, false
+		r.bad, n, v = true, 0, 0
 	}
-	b = b[n:]
-	var all []string
-	for len(b) > 0 {
-		size, n := binary.Uvarint(b)
-		if n <= 0 || size > uint64(len(b)-n) { //nolint:gosec // n is a part of b
-			return t, false
-		}
-		all = append(all, string(b[n:n+int(size)])) //nolint:gosec // within b
-		b = b[n+int(size):]                         //nolint:gosec // as above
+	r.rest = r.rest[n:]
+	return v
+}
+
+func (r *sizedReader) text() string {
+	n := r.number()
+	if n > uint64(len(r.rest)) {
+		r.bad, n = true, 0
 	}
-	if len(all) < 3 {
-		return t, false
-	}
-	t.channel, t.user, t.at, t.rooms = all[0], all[1], wire.Position{Epoch: all[2], Seq: seq}, all[3:]
-	return t, true
+	s := string(r.rest[:n])
+	r.rest = r.rest[n:]
+	return s
 }
 
 // pid is the secret by which a Socket.IO client asks for its session again.

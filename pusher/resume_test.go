@@ -440,7 +440,7 @@ func TestHistoryThatVanishesUnderAReplay(t *testing.T) {
 func TestResumeTokens(t *testing.T) {
 	a, b := newSIDs(nil), newSIDs(nil)
 	want := resumeToken{
-		channel: "orders", session: wire.SessionID{1, 2, 3}, user: "änn", at: wire.Position{Epoch: "abc", Seq: 1 << 60}, rooms: []string{"r", "ü", ""},
+		channel: "orders", session: wire.SessionID{1, 2, 3}, user: "änn", at: wire.Position{Epoch: "abc", Seq: 1 << 60}, rooms: []string{"r", "ü", ""}, granted: []string{"ü"},
 	}
 	token := a.writeResume(want)
 	if got, ok := a.readResume(token); !ok || fmt.Sprint(got) != fmt.Sprint(want) {

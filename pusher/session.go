@@ -147,6 +147,17 @@ func (sh *shard) join(s uint32, rooms []string) *failure {
 	return &failure{plain.CodeForbidden, "these rooms are not among the rooms of your token", forbidden}
 }
 
+// joinAgain puts a session into the rooms that its client was in before. Those that
+// were granted need no rule.
+func (sh *shard) joinAgain(s uint32, rooms, granted []string) *failure {
+	for i, room := range granted {
+		if sh.table.Grant(s, room) != nil {
+			return &failure{plain.CodeTooMany, "a session is in at most 100 rooms", granted[i:]}
+		}
+	}
+	return sh.join(s, slices.DeleteFunc(slices.Clone(rooms), func(room string) bool { return slices.Contains(granted, room) }))
+}
+
 func (sh *shard) leave(s uint32, rooms []string) {
 	for _, room := range rooms {
 		sh.table.Leave(s, room)
@@ -166,8 +177,9 @@ func (sh *shard) renew(s uint32, token string) *failure {
 		return &failure{Code: plain.CodeToken, Message: "the token is another user's: connect anew to become another user"}
 	}
 	ses.client = client
+	granted := sh.table.Granted(s)
 	for _, room := range sh.table.Rooms(s) {
-		if !verifier.MayJoin(&client, room) {
+		if !verifier.MayJoin(&client, room) && !slices.Contains(granted, room) {
 			sh.table.Leave(s, room)
 		}
 	}

@@ -289,6 +289,12 @@ func TestReplicasBehaveAsOne(t *testing.T) {
 			t.Errorf("events: %s", body)
 		}
 	}
+	if status, body := all[0].http(http.MethodPost, "/v1/channels/orders/sessions/"+sessions[2]+"/rooms", `{"join":["c"],"leave":["a"]}`); status != http.StatusOK || !strings.Contains(body, `"rooms":["c"]`) {
+		t.Errorf("rooms answered %d %s", status, body)
+	}
+	clients[2].message("rooms")
+	all[1].publish(11, `,"rooms":["c"]`)
+	clients[2].wantEvents(11)
 	if status, body := all[0].http(http.MethodDelete, "/v1/channels/orders/sessions/"+sessions[1], ""); status != http.StatusNoContent {
 		t.Errorf("disconnect answered %d %s", status, body)
 	}

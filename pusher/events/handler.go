@@ -27,6 +27,10 @@ type Sessions interface {
 	List(channel string) []wire.Session
 	// Disconnect ends a session; false when there is none of that id.
 	Disconnect(channel, id string) bool
+	// ChangeRooms has a session join and leave rooms, and returns all that it is in
+	// then, and from which offset on. Errors have the code unknown_session or
+	// too_many_rooms.
+	ChangeRooms(channel, id string, join, leave []string) (rooms []string, offset string, err error)
 }
 
 // History knows what is kept of what was published.
@@ -111,6 +115,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		method, serve = http.MethodPost, h.publish
 	case kind == "sessions" && !hasID:
 		method, serve = http.MethodGet, h.listSessions
+	case kind == "sessions" && strings.HasSuffix(id, "/rooms") && strings.Count(id, "/") == 1 && id != "/rooms":
+		method, serve = http.MethodPost, h.changeRooms
+		id = strings.TrimSuffix(id, "/rooms")
 	case kind == "sessions" && id != "" && !strings.Contains(id, "/"):
 		method, serve = http.MethodDelete, h.disconnect
 	default:

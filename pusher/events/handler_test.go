@@ -101,6 +101,16 @@ func (d *directory) Disconnect(channel, id string) bool {
 	return true
 }
 
+func (*directory) ChangeRooms(channel, id string, join, leave []string) ([]string, string, error) {
+	switch {
+	case id != "s1":
+		return nil, "", coded(codeUnknownSession)
+	case len(join) == wire.MaxRooms:
+		return nil, "", coded("too_many_rooms")
+	}
+	return append([]string{channel}, append(join, leave...)...), "e.7", nil
+}
+
 // rig is a Handler with fakes around it.
 type rig struct {
 	*Handler
@@ -181,6 +191,10 @@ func TestRoutes(t *testing.T) {
 		{"PUT", "/v1/channels/orders/events", 405, codeMethod, "GET, POST"},
 		{"POST", "/v1/channels/orders/sessions", 405, codeMethod, "GET"},
 		{"GET", "/v1/channels/orders/sessions/s1", 405, codeMethod, "DELETE"},
+		{"POST", "/v1/channels/orders/sessions//rooms", 404, codeNotFound, ""},
+		{"POST", "/v1/channels/orders/sessions/a/b/rooms", 404, codeNotFound, ""},
+		{"GET", "/v1/channels/orders/sessions/s1/rooms", 405, codeMethod, "POST"},
+		{"POST", "/v1/channels/orders/sessions/s1/rooms", 400, codeMalformed, ""},
 		{"POST", "/v1/channels/nosuch/events", 404, codeUnknownChannel, ""},
 		{"GET", "/v1/channels/nosuch/sessions", 404, codeUnknownChannel, ""},
 		{"DELETE", "/v1/channels/nosuch/sessions/s1", 404, codeUnknownChannel, ""},
@@ -342,5 +356,34 @@ func TestPublisherFails(t *testing.T) {
 				t.Fatalf("Retry-After is %q", w.Header().Get("Retry-After"))
 			}
 		})
+	}
+}
+
+func TestRoomsOfASession(t *testing.T) {
+	const path = "/v1/channels/orders/sessions/"
+	many := `"r` + strings.Repeat(`","r`, wire.MaxRooms) + `"`
+	for _, tc := range []struct {
+		session, body string
+		status        int
+		want          string
+	}{
+		{"s1", `{"join":["a","b"],"leave":["c"]}`, 200, `{"offset":"e.7","rooms":["orders","a","b","c"]}`},
+		{"s1", `{"leave":["c"]}`, 200, `{"offset":"e.7","rooms":["orders","c"]}`},
+		{"s2", `{"join":["a"]}`, 404, codeUnknownSession},
+		{"s1", `{"join":[` + strings.TrimPrefix(many, `"r",`) + `]}`, 409, "too_many_rooms"},
+		{"s1", `{"join":[` + many + `]}`, 400, codeMalformed},
+		{"s1", `{"join":[""]}`, 400, codeMalformed},
+		{"s1", `{"rooms":["a"]}`, 400, codeMalformed},
+		{"s1", `["a"]`, 400, codeMalformed},
+		{"s1", `{"join":["` + strings.Repeat("x", maxRoomsBody) + `"]}`, 400, codeMalformed},
+	} {
+		w := newRig().do(request1(http.MethodPost, path+tc.session+"/rooms", tc.body))
+		if tc.status == http.StatusOK {
+			if got := strings.TrimSpace(w.Body.String()); w.Code != tc.status || got != tc.want {
+				t.Errorf("%.80s: %d %s, want %s", tc.body, w.Code, got, tc.want)
+			}
+			continue
+		}
+		wantProblem(t, w, tc.status, tc.want)
 	}
 }

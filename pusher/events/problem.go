@@ -69,6 +69,8 @@ var statuses = map[string]int{
 	"token_expired":    http.StatusUnauthorized,
 	"not_allowed":      http.StatusForbidden,
 	codeUnknownChannel: http.StatusNotFound,
+	codeUnknownSession: http.StatusNotFound,
+	"too_many_rooms":   http.StatusConflict,
 	"broker_refused":   http.StatusInsufficientStorage,
 }
 

@@ -5,6 +5,8 @@ package events
 
 import (
 	"encoding/json"
+	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
@@ -62,5 +64,50 @@ func (h *Handler) disconnect(w http.ResponseWriter, _ *http.Request, req *reques
 		return errUnknownSession
 	}
 	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// maxRoomsBody bounds a body of changeRooms: all rooms that a session can be in, out
+// of one and into the other, with names that are escaped.
+const maxRoomsBody = 2 * wire.MaxRooms * (6*wire.MaxRoomName + 8)
+
+// roomsRequest is the body of changeRooms.
+type roomsRequest struct {
+	Join  []string `json:"join"`
+	Leave []string `json:"leave"`
+}
+
+func (q *roomsRequest) check() error {
+	if len(q.Join)+len(q.Leave) == 0 {
+		return errors.New(`say which rooms, for example {"join":["order:42"],"leave":["order:41"]}`)
+	}
+	if len(q.Join) > wire.MaxRooms || len(q.Leave) > wire.MaxRooms {
+		return fmt.Errorf("a session is in at most %d rooms", wire.MaxRooms)
+	}
+	for _, room := range slices.Concat(q.Join, q.Leave) {
+		if err := wire.CheckRoom(room); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// changeRooms has a session join and leave rooms.
+func (h *Handler) changeRooms(w http.ResponseWriter, r *http.Request, req *request) *problem {
+	var q roomsRequest
+	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxRoomsBody))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&q); err != nil {
+		return newProblem(http.StatusBadRequest, codeMalformed, `the body is no {"join":["order:42"],"leave":["order:41"]}`)
+	}
+	if err := q.check(); err != nil {
+		return newProblem(http.StatusBadRequest, codeMalformed, "%s", err)
+	}
+	rooms, offset, err := h.Sessions.ChangeRooms(req.channel, req.session, q.Join, q.Leave)
+	if err != nil {
+		return readProblem(err)
+	}
+	w.Header()["Content-Type"] = typeJSON
+	_ = json.NewEncoder(w).Encode(map[string]any{"rooms": rooms, "offset": offset}) // the caller may be gone
 	return nil
 }

@@ -64,8 +64,9 @@ type member struct {
 }
 
 type membership struct {
-	group *group
-	at    uint32 // place there
+	group   *group
+	at      uint32 // place there
+	granted bool   // see Grant
 }
 
 // NewTable returns an empty Table.
@@ -189,13 +190,41 @@ func (t *Table) Join(s Slot, room string) error {
 		g = &group{name: room}
 		m.channel.rooms.put(room, g)
 	}
-	joined := membership{g, g.add(s)}
+	joined := membership{group: g, at: g.add(s)}
 	if m.room.group == nil {
 		m.room = joined
 	} else {
 		m.more = append(m.more, joined)
 	}
 	return nil
+}
+
+// Grant is Join by somebody who decides who may be in the room: see Granted.
+func (t *Table) Grant(s Slot, room string) error {
+	if err := t.Join(s, room); err != nil {
+		return err
+	}
+	if m := t.member(s); m != nil {
+		m.in(room).granted = true
+	}
+	return nil
+}
+
+// Granted returns those of a session's rooms that were granted.
+func (t *Table) Granted(s Slot) (rooms []string) {
+	m := t.member(s)
+	if m == nil || m.room.group == nil {
+		return nil
+	}
+	if m.room.granted {
+		rooms = append(rooms, m.room.group.name)
+	}
+	for i := range m.more {
+		if m.more[i].granted {
+			rooms = append(rooms, m.more[i].group.name)
+		}
+	}
+	return rooms
 }
 
 // Leave takes a session out of a room; the room vanishes with its last member.

@@ -33,7 +33,8 @@ type Welcome struct {
 	Resume string `json:"resume,omitempty"`
 }
 
-// Answer answers a request: "joined", "left", "authenticated" or "pong".
+// Answer answers a request: "joined", "left", "authenticated" or "pong". Nobody has
+// asked for "rooms".
 type Answer struct {
 	Type   string          `json:"type"`
 	Ref    json.RawMessage `json:"ref,omitempty"`

@@ -19,6 +19,7 @@ const (
 	eventWelcome = "klaxon.welcome"
 	eventGap     = "klaxon.gap"
 	eventError   = "klaxon.error"
+	eventRooms   = "klaxon.rooms"
 )
 
 // reconnectAfter is how long a client waits before it reconnects when the
@@ -70,6 +71,14 @@ func EncodeGap(n uint32) []byte {
 
 // EncodeFailure returns the block that reports a failure. The stream goes on.
 func EncodeFailure(f Failure) []byte { return appendJSON(nil, eventError, f) }
+
+// EncodeRooms returns the block that reports all rooms that the client is in now,
+// from a position on.
+func EncodeRooms(rooms []string, pos wire.Position) []byte {
+	return appendJSON(appendID(nil, pos), eventRooms, struct {
+		Rooms []string `json:"rooms"`
+	}{rooms})
+}
 
 // EncodeRetry returns the block that tells the client to reconnect after d, in
 // whole milliseconds, once the stream ends. It causes no event.
