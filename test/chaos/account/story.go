@@ -1,0 +1,77 @@
+// Copyright The Klaxon Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package account
+
+import (
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/klaxon-dev/klaxon/pusher/wire"
+)
+
+// Kind is what happened to a subscriber.
+type Kind uint8
+
+// What can happen. Began comes first and once.
+const (
+	// Began: it is connected, and gets what is stored behind Position.
+	Began Kind = iota
+	// Received: it got the event Key.
+	Received
+	// Left: it has hung up itself, and comes back later.
+	Left
+	// Back: it is connected again, and was told that it misses nothing.
+	Back
+	// Lost: it is connected again, and was told that what it has missed up to
+	// Position cannot be made up for: Oldest is the earliest place from which
+	// it could have been, Since where it was.
+	Lost
+	// Forgotten is Lost of a client whose session nobody remembers (Socket.IO), so that
+	// it cannot be known what it has missed, although it may be kept.
+	Forgotten
+	// Gap: it was told that Dropped events are missing here.
+	Gap
+	// Wronged: the server did what it must not; Note says what.
+	Wronged
+)
+
+// Moment is one thing that happened.
+type Moment struct {
+	Kind     Kind
+	At       time.Time
+	Position wire.Position
+	Key      Key
+	// Replayed: the event had been published before this connection was made.
+	Replayed bool
+	Since    wire.Position
+	Oldest   string // empty: there is none
+	Dropped  int
+	Note     string
+}
+
+// Story is what a subscriber saw. It may be written and read at the same time.
+type Story struct {
+	// Static.
+	Name string
+	Room string // that it is in
+
+	// Guarded by mu.
+	mu      sync.Mutex
+	moments []Moment
+}
+
+// Add writes down what happened next.
+func (s *Story) Add(m Moment) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.moments = append(s.moments, m)
+}
+
+// Moments is what has been written down so far.
+func (s *Story) Moments() []Moment {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.moments)
+}
