@@ -147,8 +147,8 @@ func TestTable(t *testing.T) {
 	var sum Verdict
 	sum.Add(&Verdict{Live: 1, Recovered: 2, Lost: 3, Forgotten: 4, Silent: 5, Duplicated: 6, Reordered: 7, Outage: time.Second})
 	sum.Add(&Verdict{Foreign: 1, Unfounded: 1, Wronged: 6, Reconnects: 9, Outage: time.Minute})
-	lines := strings.Split(Table([]Row{{Fault: "kill", Nodes: 3, Events: 10, Verdict: sum}, {Fault: "cut", Nodes: 1, Skipped: "not root"}}), "\n")
-	if want := "| kill | 3 | 10 | 1 | 2 | 3 | 4 | 5 | 6 | 7 | 8 | 60.0 s | 9 |"; lines[2] != want {
+	lines := strings.Split(Table([]Row{{Fault: "kill", Nodes: 3, Events: 10, Waited: 2 * time.Second, Verdict: sum}, {Fault: "cut", Nodes: 1, Skipped: "not root"}}), "\n")
+	if want := "| kill | 3 | 10 | 1 | 2 | 3 | 4 | 5 | 6 | 7 | 8 | 60.0 s | 9 | 2.0 s |"; lines[2] != want {
 		t.Errorf("got %s, want %s", lines[2], want)
 	}
 	for _, line := range lines[:4] {

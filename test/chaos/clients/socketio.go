@@ -87,7 +87,7 @@ func (s *socket) live(ctx context.Context) error {
 			welcome.Stop()
 			err = s.welcome(packet)
 		case strings.HasPrefix(packet, "42"):
-			s.event(packet)
+			err = s.event(packet)
 		default:
 			s.wronged("got %s", packet)
 			return errors.New("sent away")
@@ -140,23 +140,19 @@ func (s *socket) welcome(packet string) error {
 		return nil
 	case !s.started:
 		s.waiting = &account.Moment{}
-	default:
+	case s.waiting == nil: // else it was told so before
 		s.waiting = &account.Moment{Kind: account.Forgotten, Since: s.place(s.offset)}
-	}
-	if !s.named { // so an application begins anew
-		s.pid = ""
-		return errors.New("not recovered, and in no room")
 	}
 	return nil
 }
 
 // event takes an event.
-func (s *socket) event(packet string) {
+func (s *socket) event(packet string) error {
 	var args []json.RawMessage
 	var name, offset string
 	if err := json.Unmarshal([]byte(body(packet)), &args); err != nil || len(args) < 2 || json.Unmarshal(args[0], &name) != nil {
 		s.wronged("got %s (%v)", packet, err)
-		return
+		return errors.New("not the protocol")
 	}
 	if json.Unmarshal(args[len(args)-1], &offset) == nil {
 		s.offset = offset
@@ -166,15 +162,11 @@ func (s *socket) event(packet string) {
 		var d publish.Data
 		if err := json.Unmarshal(args[1], &d); err != nil || s.waiting != nil {
 			s.wronged("got %s, before its place is known: %t (%v)", packet, s.waiting != nil, err)
-			return
+			return errors.New("not the protocol")
 		}
 		s.received(offset, d)
 	case "klaxon.offset":
-		if s.waiting != nil {
-			s.waiting.Position = s.place(offset)
-			s.welcomed(*s.waiting)
-			s.waiting = nil
-		}
+		return s.placed(offset)
 	case "klaxon.lost":
 		s.lost(args[1])
 	case "klaxon.gap":
@@ -184,6 +176,22 @@ func (s *socket) event(packet string) {
 	default:
 		s.wronged("got %s", packet)
 	}
+	return nil
+}
+
+// placed takes the word where the client is.
+func (s *socket) placed(offset string) error {
+	if s.waiting == nil {
+		return nil
+	}
+	if !s.named { // so an application begins anew
+		s.pid = ""
+		return errors.New("not recovered, and in no room")
+	}
+	s.waiting.Position = s.place(offset)
+	s.welcomed(*s.waiting)
+	s.waiting = nil
+	return nil
 }
 
 // lost takes the word that what was missed cannot be made up for. If it says that
