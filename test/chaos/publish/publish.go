@@ -196,14 +196,14 @@ func (p *Publisher) post(ctx context.Context, body []byte) ([]wire.Position, err
 		return nil, fmt.Errorf("%s answers %d %s", addr, resp.StatusCode, answer)
 	}
 	if body[0] == '{' {
-		answer = fmt.Appendf(nil, "[%s]", answer)
+		answer = fmt.Appendf(nil, `{"results":[%s]}`, answer)
 	}
-	var receipts []struct{ Offset string }
+	var receipts struct{ Results []struct{ Offset string } }
 	if err := json.Unmarshal(answer, &receipts); err != nil {
 		return nil, fmt.Errorf("%s answers %s: %w", addr, answer, err)
 	}
 	var offsets []wire.Position
-	for _, r := range receipts {
+	for _, r := range receipts.Results {
 		at, err := wire.ParsePosition(r.Offset)
 		if err != nil {
 			return nil, fmt.Errorf("%s answers %s: %w", addr, answer, err)
