@@ -20,6 +20,7 @@ FUZZTIME ?= 20000x
 TESTFLAGS ?=
 E2EFLAGS ?= -v -ginkgo.v
 BENCHFLAGS ?=
+CHAOSFLAGS ?=
 
 # Programs, tools, linters and the test cluster are built with the same settings,
 # so that they share compiled packages. Tests are not: -race needs cgo.
@@ -135,6 +136,11 @@ else
 	KLAXON_E2E_IMAGE=$(IMAGE) KLAXON_E2E_HELM=$$($(HELM:helm=-n helm)) KLAXON_E2E_KUBECTL=$(ASSETS)/kubectl \
 		go test -tags e2e -count 1 -timeout 30m ./test/e2e $(E2EFLAGS)
 endif
+
+.PHONY: chaos
+chaos: build ## Break pushers and brokers, and account for every event (root; CHAOSFLAGS="-h" lists faults)
+	@$(STATIC) go build -o bin/chaos/ ./test/chaos
+	bin/chaos/chaos $(CHAOSFLAGS)
 
 .PHONY: envtest
 envtest: ## Build etcd, kube-apiserver and kubectl for tests, if missing

@@ -4,16 +4,36 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
+	"os"
+	"path/filepath"
 	"time"
 
+	"github.com/klaxon-dev/klaxon/test/chaos/account"
 	"github.com/klaxon-dev/klaxon/test/chaos/machine"
 	"github.com/klaxon-dev/klaxon/test/chaos/publish"
 )
+
+// write writes the stories of clients that were wronged beside the logs.
+func (r *run) write() error {
+	return r.each(func(ch *channel, i int) error {
+		story := ch.clients[i].Story()
+		v := account.Judge(ch.log, story)
+		if !v.Bad() {
+			return nil
+		}
+		var b bytes.Buffer
+		for _, m := range story.Moments() {
+			fmt.Fprintln(&b, m.String())
+		}
+		return os.WriteFile(filepath.Join(r.dir, "logs", "story of "+story.Name), b.Bytes(), 0o600)
+	})
+}
 
 // compare asks every replica for the history of the first channel, which keeps
 // everything: it must be what was acknowledged, each event once and in order.

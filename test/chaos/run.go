@@ -241,6 +241,9 @@ func (r *run) settle(ctx context.Context) error {
 		if sum.Silent == 0 || time.Now().After(end) {
 			r.say("received %d live and %d recovered, told lost %d and forgotten %d, lost silently %d", sum.Live, sum.Recovered, sum.Lost, sum.Forgotten, sum.Silent)
 			if sum.Bad() {
+				if err := r.write(); err != nil {
+					return err
+				}
 				return fmt.Errorf("not every event is accounted for:\n\t%s", strings.Join(sum.Findings[:min(len(sum.Findings), 40)], "\n\t"))
 			}
 			return nil

@@ -4,6 +4,7 @@
 package account
 
 import (
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -37,6 +38,8 @@ const (
 	Wronged
 )
 
+var kinds = [...]string{Began: "began", Received: "received", Left: "left", Back: "back", Lost: "lost", Forgotten: "forgotten", Gap: "gap", Wronged: "wronged"}
+
 // Moment is one thing that happened.
 type Moment struct {
 	Kind     Kind
@@ -49,6 +52,22 @@ type Moment struct {
 	Oldest   string // empty: there is none
 	Dropped  int
 	Note     string
+}
+
+// String says it in one line.
+func (m *Moment) String() string {
+	said := m.At.Format("15:04:05.000 ") + kinds[m.Kind]
+	switch m.Kind {
+	case Began, Back:
+		return fmt.Sprintf("%s at %s", said, m.Position)
+	case Received:
+		return fmt.Sprintf("%s %s at %s, replayed %t", said, m.Key, m.Position, m.Replayed)
+	case Lost, Forgotten:
+		return fmt.Sprintf("%s from %s to %s, oldest %q", said, m.Since, m.Position, m.Oldest)
+	case Gap:
+		return fmt.Sprintf("%s of %d", said, m.Dropped)
+	}
+	return said + " " + m.Note
 }
 
 // Story is what a subscriber saw. It may be written and read at the same time.
