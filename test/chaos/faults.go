@@ -32,7 +32,7 @@ type scene struct {
 type fault struct {
 	name, does string
 	apart      bool // needs a replica in a network of its own
-	trio       bool // needs three nodes of the broker
+	trio       bool // is another one with a single node of the broker
 	act        func(context.Context, *scene) error
 }
 
@@ -56,12 +56,12 @@ func describe() string {
 }
 
 // skipped says why the fault cannot be run; empty: it can.
-func (f *fault) skipped(nodes int) string {
-	switch {
-	case f.apart:
-		return possible()
-	case f.trio && nodes == 1:
-		return "one node is all nodes: see kill-broker"
+func (f *fault) skipped() string {
+	if !f.apart {
+		return ""
+	}
+	if err := machine.Possible(); err != nil {
+		return err.Error()
 	}
 	return ""
 }

@@ -115,8 +115,15 @@ func TestOutage(t *testing.T) {
 		second int64
 		Moment
 	}{
-		{0, began(0)[0]}, {1, got(1)}, {2, Moment{Kind: Left}}, {60, Moment{Kind: Back}}, {63, got(2)},
-		{64, Moment{Kind: Back}}, {67, got(3)}, {68, got(5)}, {69, got(6)},
+		{0, began(0)[0]},
+		{1, got(1)},
+		{2, Moment{Kind: Left}},
+		{60, Moment{Kind: Back}},
+		{63, got(2)},
+		{64, Moment{Kind: Back}},
+		{67, got(3)},
+		{68, got(5)},
+		{69, got(6)},
 	} {
 		m.At = time.Unix(m.second, 0)
 		story.Add(m.Moment)
