@@ -103,12 +103,12 @@ func parse(args []string) (*options, error) {
 func all(ctx context.Context, o *options) (code int) {
 	fmt.Printf("seed %d\n", o.seed)
 	var rows []account.Row
-	kinds := make([]account.Row, len(clients.Kinds))
+	var kinds []account.Row // the same by kind of client
+	for _, kind := range clients.Kinds {
+		kinds = append(kinds, account.Row{Fault: "all, " + string(kind)})
+	}
 	for _, nodes := range o.nodes {
 		for _, f := range o.faults {
-			if ctx.Err() != nil {
-				return 1
-			}
 			if f.trio && nodes == 1 {
 				continue
 			}
@@ -119,6 +119,10 @@ func all(ctx context.Context, o *options) (code int) {
 				continue
 			}
 			r, err := one(ctx, o, f, nodes)
+			if ctx.Err() != nil {
+				fmt.Println("interrupted")
+				return 1
+			}
 			if err != nil {
 				fmt.Printf("%s, %d nodes: FAILED: %v\n", f.name, nodes, err)
 				code = 1
@@ -126,7 +130,6 @@ func all(ctx context.Context, o *options) (code int) {
 			row.Events, row.Waited = r.events, r.waited
 			for i, v := range r.byKind {
 				row.Verdict.Add(v)
-				kinds[i].Fault = "all, " + string(clients.Kinds[i])
 				kinds[i].Events += r.events
 				kinds[i].Verdict.Add(v)
 			}
@@ -150,8 +153,8 @@ func one(ctx context.Context, o *options, f fault, nodes int) (*run, error) {
 	}
 	r.dir = dir
 	err = r.run(ctx)
-	if err == nil && !o.keep {
-		return r, os.RemoveAll(dir)
+	if ctx.Err() != nil || err == nil && !o.keep {
+		return r, errors.Join(err, os.RemoveAll(dir))
 	}
 	fmt.Printf("logs are in %s\n", filepath.Join(dir, "logs"))
 	return r, err

@@ -7,5 +7,6 @@
 //
 // Everything that it starts ends with it: the kernel kills the processes when the
 // one that started them ends, however it does. A process in a network of its own
-// takes that network with it.
+// takes that network with it, if this program was killed while its link was cut only
+// after minutes.
 package machine

@@ -120,8 +120,12 @@ func (n *network) theirs(port int) string {
 	return net.JoinHostPort(n.prefix+frontTheirs, strconv.Itoa(port))
 }
 
-// close ends the network and what is in it.
+// close ends the network and what is in it. The links would go by themselves, but
+// not at once.
 func (n *network) close() {
+	for _, link := range []string{n.front, n.back} {
+		_ = n.ip(context.Background(), "link del "+link) // it may not be there
+	}
 	_ = n.holder.Process.Kill()
 	_ = n.holder.Wait() // killed is what it is
 }
