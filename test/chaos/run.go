@@ -226,6 +226,7 @@ func (r *run) settle(ctx context.Context) error {
 		r.events += len(acked)
 	}
 	r.say("%d events are stored; wait until all clients have them", r.events)
+	calm := false
 	for end := time.Now().Add(settleWithin); ; {
 		var sum account.Verdict
 		r.byKind = nil
@@ -238,7 +239,7 @@ func (r *run) settle(ctx context.Context) error {
 			r.byKind[ch.kinds[i]].Add(&v)
 			return nil
 		})
-		if sum.Silent == 0 || time.Now().After(end) {
+		if calm && sum.Silent == 0 || time.Now().After(end) {
 			r.say("received %d live and %d recovered, told lost %d and forgotten %d, lost silently %d", sum.Live, sum.Recovered, sum.Lost, sum.Forgotten, sum.Silent)
 			if sum.Bad() {
 				if err := r.write(); err != nil {
@@ -248,6 +249,7 @@ func (r *run) settle(ctx context.Context) error {
 			}
 			return nil
 		}
+		calm = sum.Silent == 0 // but for what comes twice, which comes now
 		if err := wait(ctx, judgeEvery); err != nil {
 			return err
 		}

@@ -74,6 +74,7 @@ type judge struct {
 	fates []fate
 	begun bool
 	next  int // the first event that is pending
+	anew  int // where it began anew
 	gap   int // events that were told as dropped and have not been missed yet
 	clock time.Time
 }
@@ -117,6 +118,9 @@ func (j *judge) moment(m *Moment) {
 	case Left:
 		j.clock = time.Time{}
 		return
+	case Joined:
+		j.joined(m.Position)
+		return
 	case Gap:
 		j.gap += m.Dropped
 		return
@@ -135,8 +139,10 @@ func (j *judge) moment(m *Moment) {
 			j.find(&v.Unfounded, "was told that what follows %s is lost, and that it could have gone on from %s", m.Since, m.Oldest)
 		}
 		v.Lost += j.pass(j.log.behind(m.Position), told)
+		j.anew = j.next
 	case Forgotten:
 		v.Forgotten += j.pass(j.log.behind(m.Position), told)
+		j.anew = j.next
 	}
 }
 
@@ -171,11 +177,22 @@ func (j *judge) received(m *Moment) {
 	}
 }
 
+// joined takes it that events for rooms are not for one that is in none.
+func (j *judge) joined(at wire.Position) {
+	for i := j.anew; i < j.log.behind(at); i++ {
+		e := &j.log.Events[i]
+		if e.Room == j.story.Room && (j.fates[i] == pending || j.fates[i] == skipped) {
+			j.fates[i] = told
+			j.verdict.Forgotten++
+		}
+	}
+}
+
 // pass goes on to an event, and returns how many it passes that were to come. As
 // far as a gap was told, they have been told.
 func (j *judge) pass(to int, as fate) (n int) {
 	for ; j.next < to; j.next++ {
-		if !j.log.Events[j.next].For(j.story.Room) {
+		if !j.log.Events[j.next].For(j.story.Room) || j.fates[j.next] == told {
 			continue
 		}
 		n++

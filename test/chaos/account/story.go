@@ -32,13 +32,16 @@ const (
 	// Forgotten is Lost of a client whose session nobody remembers (Socket.IO), so that
 	// it cannot be known what it has missed, although it may be kept.
 	Forgotten
+	// Joined: behind Position it is in its room again, which it was not since it was
+	// Lost or Forgotten.
+	Joined
 	// Gap: it was told that Dropped events are missing here.
 	Gap
 	// Wronged: the server did what it must not; Note says what.
 	Wronged
 )
 
-var kinds = [...]string{Began: "began", Received: "received", Left: "left", Back: "back", Lost: "lost", Forgotten: "forgotten", Gap: "gap", Wronged: "wronged"}
+var kinds = [...]string{Began: "began", Received: "received", Left: "left", Back: "back", Lost: "lost", Forgotten: "forgotten", Joined: "joined", Gap: "gap", Wronged: "wronged"}
 
 // Moment is one thing that happened.
 type Moment struct {
@@ -58,7 +61,7 @@ type Moment struct {
 func (m *Moment) String() string {
 	said := m.At.Format("15:04:05.000 ") + kinds[m.Kind]
 	switch m.Kind {
-	case Began, Back:
+	case Began, Back, Joined:
 		return fmt.Sprintf("%s at %s", said, m.Position)
 	case Received:
 		return fmt.Sprintf("%s %s at %s, replayed %t", said, m.Key, m.Position, m.Replayed)

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -48,7 +49,9 @@ func readOpening(packet string) (o opening, err error) {
 type socket struct {
 	*Client
 	pid, offset string
+	out         engine
 	named       bool // this CONNECT has named the room
+	joined      bool // it is in its room, or was when it was last connected
 	// waiting is what was told about what was missed, until the server says the
 	// place from which it goes on.
 	waiting *account.Moment
@@ -67,6 +70,7 @@ func (s *socket) live(ctx context.Context) error {
 		return err
 	}
 	defer end()
+	s.out = e
 	if err := e.send("40/" + s.config.Channel + "," + s.auth()); err != nil {
 		return err
 	}
@@ -86,6 +90,8 @@ func (s *socket) live(ctx context.Context) error {
 		case strings.HasPrefix(packet, "40"):
 			welcome.Stop()
 			err = s.welcome(packet)
+		case strings.HasPrefix(packet, "43"):
+			err = s.acknowledged(packet)
 		case strings.HasPrefix(packet, "42"):
 			err = s.event(packet)
 		default:
@@ -137,7 +143,7 @@ func (s *socket) welcome(packet string) error {
 	case recovered:
 		s.waiting = nil // if it was, the connection ended before it knew
 		s.welcomed(account.Moment{Kind: account.Back, Position: s.place(s.offset)})
-		return nil
+		return s.join()
 	case !s.started:
 		s.waiting = &account.Moment{}
 	case s.waiting == nil: // else it was told so before
@@ -184,13 +190,32 @@ func (s *socket) placed(offset string) error {
 	if s.waiting == nil {
 		return nil
 	}
-	if !s.named { // so an application begins anew
-		s.pid = ""
-		return errors.New("not recovered, and in no room")
-	}
 	s.waiting.Position = s.place(offset)
 	s.welcomed(*s.waiting)
-	s.waiting = nil
+	s.waiting, s.joined = nil, s.named
+	return s.join()
+}
+
+// join has it join its room, as applications do that were not recovered.
+func (s *socket) join() error {
+	if s.joined {
+		return nil
+	}
+	return s.out.send("42/" + s.config.Channel + `,1["join","` + s.config.Room + `"]`)
+}
+
+// acknowledged takes the answer to join.
+func (s *socket) acknowledged(packet string) error {
+	var args []struct {
+		Rooms  []string
+		Offset string
+	}
+	if err := json.Unmarshal([]byte(body(packet)[1:]), &args); err != nil || len(args) != 1 || !slices.Contains(args[0].Rooms, s.config.Room) {
+		s.wronged("got %s (%v)", packet, err)
+		return errors.New("not in its room")
+	}
+	s.joined = true
+	s.tell(account.Moment{Kind: account.Joined, Position: s.place(args[0].Offset)})
 	return nil
 }
 
