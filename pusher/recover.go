@@ -57,6 +57,7 @@ func (sh *shard) recover(s uint32, r *recovery, welcome func(resumed)) {
 		}
 	}
 	p := sh.hold(s, nowhere, welcome)
+	p.had = r.since
 	sh.server.taking(func() {
 		was := sh.server.takeAnywhere(r.id, ch, user)
 		sh.do(func() {

@@ -42,6 +42,7 @@ type replay struct {
 
 	// Owned by the loop.
 	begun     wire.Position  // of the channel: what follows is held
+	had       wire.Position  // what the client says that it has had, whatever comes of it
 	before    wire.SessionID // its client's last; zero: not known
 	answer    *resumed       // what the welcome says, whatever is kept; nil: that follows from the history
 	restore   func()         // gives the session back what it was; nil: nothing
@@ -78,7 +79,7 @@ func (r resumed) said() (recovered *bool, oldest string) {
 // hold begins a replay: from now on the session's live events are held.
 func (sh *shard) hold(s uint32, since wire.Position, welcome func(resumed)) *replay {
 	ses := sh.sessions.At(s)
-	p := &replay{shard: sh, session: s, channel: ses.channel.Name, welcome: welcome, at: since}
+	p := &replay{shard: sh, session: s, channel: ses.channel.Name, welcome: welcome, at: since, had: since}
 	p.begin()
 	ses.replaying = true
 	sh.replays[s] = p
@@ -171,6 +172,11 @@ func (p *replay) step(page wire.Page, err error) next {
 	switch {
 	case errors.As(err, &lost) && p.welcome != nil:
 		p.at, p.upto = p.begun, p.begun.Seq
+		if p.had.Epoch == p.begun.Epoch && lost.Newest.Epoch == p.begun.Epoch {
+			// Elsewhere it has had what has still to be delivered here.
+			p.upto = max(p.upto, min(p.had.Seq, lost.Newest.Seq))
+			p.at.Seq = p.upto
+		}
 		sh.server.resumes.lost.Add(1)
 		p.say(resumed{asked: true, oldest: lost.Oldest})
 	case errors.As(err, &lost):

@@ -97,7 +97,7 @@ func (h *history) read(r wire.Range, now time.Time) (wire.Page, error) {
 		r.After = oldest
 	}
 	if r.After.Epoch != h.epoch || r.After.Seq < before || r.After.Seq > h.last {
-		return wire.Page{}, &wire.LostError{Oldest: oldest}
+		return wire.Page{}, &wire.LostError{Oldest: oldest, Newest: wire.Position{Epoch: h.epoch, Seq: h.last}}
 	}
 	upto := h.last
 	if r.Upto != 0 {

@@ -39,6 +39,9 @@ type Page struct {
 type LostError struct {
 	// Oldest is the earliest position that what follows is kept of.
 	Oldest Position
+	// Newest is where the log was when it was asked, which may be ahead of what has
+	// been delivered here, and is not behind what has been anywhere.
+	Newest Position
 }
 
 func (*LostError) Error() string {

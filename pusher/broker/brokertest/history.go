@@ -45,10 +45,14 @@ func readAll(t *testing.T, b Broker, channel string, after wire.Position, limit 
 // lost reads what must not be there any more, and returns the oldest position.
 func lost(t *testing.T, b Broker, channel string, after wire.Position) wire.Position {
 	t.Helper()
+	reaches := read(t, b, channel, wire.Range{Limit: 1000}).Through
 	p, err := b.Read(t.Context(), channel, wire.Range{After: after, Limit: 10})
 	var gone *wire.LostError
 	if !errors.As(err, &gone) {
 		t.Fatalf("Read of %s behind %v: %+v, %v, want a LostError", channel, after, p, err)
+	}
+	if n := gone.Newest; n.Epoch != reaches.Epoch || n.Seq < reaches.Seq {
+		t.Errorf("the log of %s reaches %v, and a LostError says %v", channel, reaches, n)
 	}
 	return gone.Oldest
 }

@@ -25,7 +25,12 @@ func (r *reading) lost(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return &wire.LostError{Oldest: oldest}
+	// The end may be what is known here only, and the client have had more elsewhere.
+	last, err := r.log.broker.begin(ctx, r.in, r.subject)
+	if err != nil {
+		return err
+	}
+	return &wire.LostError{Oldest: oldest, Newest: r.log.place(r.in, max(r.end, last.seq))}
 }
 
 // recentOldest is findOldest, or what it was a moment ago.
