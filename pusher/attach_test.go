@@ -27,6 +27,17 @@ type lazy struct {
 	calls    int
 	away     error
 	gate     chan struct{} // that Attach waits for; nil: nothing
+	behind   *wire.Position
+}
+
+func (l *lazy) Position(channel string) (wire.Position, bool) {
+	l.mu.Lock()
+	behind := l.behind
+	l.mu.Unlock()
+	if behind != nil {
+		return *behind, true
+	}
+	return l.Memory.Position(channel)
 }
 
 func (l *lazy) deliver(channel string, pos wire.Position, ev *wire.Event) {
@@ -222,4 +233,28 @@ func TestAChannelThatIsCreatedAnew(t *testing.T) {
 	if n := srv.Status().Channels["orders"].Connections; n != 2 {
 		t.Errorf("%d connections are counted", n)
 	}
+}
+
+// TestAClientThatIsAheadOfItsReplica has had from another what this one has still to
+// deliver. It gets what follows at once, without another look at the history.
+func TestAClientThatIsAheadOfItsReplica(t *testing.T) {
+	srv, l := serveLazily(t, keeping(open("orders"), 100))
+	g := &gated{history: srv.broker, entered: make(chan struct{}, 100), gate: make(chan struct{}, 1)}
+	srv.replays.history = g
+	at := numbered(t, srv, 1, 5)
+	behind, err := wire.ParsePosition(at[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.set(func() { l.behind = &behind })
+	g.gate <- struct{}{} // once
+	c := connect(t, srv, "orders?since="+at[4])
+	if w := c.next("welcome"); w["recovered"] != true || w["offset"] != at[4] {
+		t.Fatalf("welcome: %v", w)
+	}
+	numbered(t, srv, 6, 6)
+	c.wantEvents(6)
+	close(g.gate)
+	numbered(t, srv, 7, 7)
+	c.wantEvents(7)
 }

@@ -153,6 +153,9 @@ func (p *replay) hold(d *hub.Delivery) {
 	}
 	p.held = append(p.held, d)
 	p.heldBytes += size
+	if p.welcome == nil && p.at.Seq >= p.end() && d.Position.Seq >= p.end() {
+		p.proceed() // it was only waiting for the channel to get here
+	}
 }
 
 // next says what a replay is to do after a step.
