@@ -6,6 +6,7 @@ package pusher
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"testing"
@@ -257,4 +258,34 @@ func TestAClientThatIsAheadOfItsReplica(t *testing.T) {
 	close(g.gate)
 	numbered(t, srv, 7, 7)
 	c.wantEvents(7)
+}
+
+// TestAClientThatIsNotRecoveredAheadOfItsReplica is told that it has lost something,
+// and is not sent again what another replica has given it.
+func TestAClientThatIsNotRecoveredAheadOfItsReplica(t *testing.T) {
+	srv, l := serveLazily(t, recovering(open("orders"), 100))
+	at := numbered(t, srv, 1, 5)
+	behind, err := wire.ParsePosition(at[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.set(func() { l.behind = &behind })
+	pid := srv.sids.pid(wire.SessionID{1})
+	e := openSocket(t, srv)
+	if now := e.connectWith(recoverAuth(pid, at[4])); now.PID == pid {
+		t.Fatalf("recovered as %+v", now)
+	}
+	e.expect(`42/orders,["klaxon.lost"`)
+	if got := e.offset(); got != at[4] {
+		t.Errorf("it is said to be at %s, and had %s", got, at[4])
+	}
+	for n, late := range at[2:] {
+		pos, err := wire.ParsePosition(late)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.to.Deliver("orders", pos, &wire.Event{Name: "n", Data: fmt.Append(nil, n+3)})
+	}
+	at = append(at, numbered(t, srv, 6, 6)...)
+	e.wantEvent(6, at[5])
 }
