@@ -26,7 +26,7 @@ type recovery struct {
 // recovery reads what a CONNECT says; nil: nothing.
 func (c *credentials) recovery(k *sids) *recovery {
 	var pid, offset string
-	if len(c.PID) == 0 || json.Unmarshal(c.PID, &pid) != nil {
+	if len(c.PID) == 0 || json.Unmarshal(c.PID, &pid) != nil || pid == "" {
 		return nil
 	}
 	r := &recovery{since: nowhere}
