@@ -66,12 +66,12 @@ func (srv *Server) lost(channel string, _, to wire.Position) {
 	srv.log.Warn("events are lost: the channel's clients are closed, and told when they come back", "channel", channel)
 	spread := srv.spread(srv.connections())
 	for _, sh := range srv.shards {
-		sh.loop.Post(&call{fn: func() {
+		sh.post(func() {
 			sh.table.Advance(channel, to)
 			for _, s := range slices.Clone(sh.table.Members(channel)) {
 				sh.sendAway(s, wire.CloseTryLater, spread)
 			}
-		}, done: func() {}})
+		})
 	}
 }
 

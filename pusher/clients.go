@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/gobwas/ws"
@@ -61,8 +62,9 @@ type attempt struct {
 	host, origin string
 	token        string
 	rooms        []string
-	since        string // an offset
-	resume       string // a resume token
+	watch        []string // rooms; an empty one: the channel
+	since        string   // an offset
+	resume       string   // a resume token
 	remote       netip.AddrPort
 }
 
@@ -77,7 +79,7 @@ type refused struct {
 // something about is let in and closed with a code, because a browser cannot see
 // why a handshake failed.
 func (srv *Server) decide(a attempt) (*hello, *refused) {
-	if err := checkRooms(a.rooms); err != nil {
+	if err := errors.Join(checkRooms(a.rooms), checkRooms(slices.DeleteFunc(slices.Clone(a.watch), isEmpty))); err != nil {
 		return nil, &refused{http.StatusBadRequest, err.Error()}
 	}
 	snap := srv.current.Load()
@@ -94,7 +96,7 @@ func (srv *Server) decide(a attempt) (*hello, *refused) {
 		return nil, &refused{http.StatusBadRequest, err.Error()}
 	}
 	h := srv.admit(snap, a.channel, a.token)
-	h.rooms, h.remote, h.resumes = a.rooms, a.remote, resumes
+	h.rooms, h.watch, h.remote, h.resumes = a.rooms, a.watch, a.remote, resumes
 	return h, nil
 }
 
@@ -114,7 +116,7 @@ func (srv *Server) Upgrade(c *acceptor.Conn) bool {
 	if len(r.Query) > 0 {
 		query, _ = url.ParseQuery(string(r.Query)) // what is malformed is left out, as net/http does
 	}
-	a.rooms, a.since, a.resume = query["room"], query.Get("since"), query.Get("resume")
+	a.rooms, a.watch, a.since, a.resume = query["room"], query["watch"], query.Get("since"), query.Get("resume")
 	a.token = token(string(r.Authorization), []string{string(r.Protocols)}, query)
 	h, no := srv.decide(a)
 	if no != nil {
@@ -165,7 +167,7 @@ func (srv *Server) serveWebSocket(w http.ResponseWriter, r *http.Request) {
 	}
 	query := r.URL.Query()
 	a := attempt{
-		channel: r.PathValue("channel"), host: r.Host, origin: r.Header.Get("Origin"), rooms: query["room"],
+		channel: r.PathValue("channel"), host: r.Host, origin: r.Header.Get("Origin"), rooms: query["room"], watch: query["watch"],
 		since: query.Get("since"), resume: query.Get("resume"),
 		token: token(r.Header.Get("Authorization"), r.Header.Values("Sec-Websocket-Protocol"), query),
 	}
@@ -185,6 +187,8 @@ func (srv *Server) serveWebSocket(w http.ResponseWriter, r *http.Request) {
 
 // deflates reports whether the client may compress, and gets compressed messages.
 func (h *hello) deflates() bool { return h.channel != nil && h.channel.Compression != nil }
+
+func isEmpty(s string) bool { return s == "" }
 
 func checkRooms(rooms []string) error {
 	if len(rooms) > wire.MaxRooms {

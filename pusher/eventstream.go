@@ -33,7 +33,7 @@ func describeStream(h http.Header) {
 func (srv *Server) serveEventStream(w http.ResponseWriter, r *http.Request) {
 	query := r.URL.Query()
 	a := attempt{
-		channel: r.PathValue("channel"), host: r.Host, origin: r.Header.Get("Origin"), rooms: query["room"],
+		channel: r.PathValue("channel"), host: r.Host, origin: r.Header.Get("Origin"), rooms: query["room"], watch: query["watch"],
 		token: token(r.Header.Get("Authorization"), nil, query),
 	}
 	if a.since = cmp.Or(r.Header.Get("Last-Event-Id"), query.Get("lastEventId")); a.since != "" {

@@ -25,6 +25,7 @@ const (
 	eventOffset     = "klaxon.offset"
 	eventLost       = "klaxon.lost"
 	eventRooms      = "klaxon.rooms"
+	eventPresence   = "klaxon.presence"
 )
 
 // Codes of connect errors and of failures that plain clients do not know.
@@ -215,6 +216,20 @@ func (sh *shard) emitted(e *engine, s uint32, p *socketio.Packet) {
 			sh.leave(s, rooms)
 		}
 		r.Rooms, r.Offset = sh.rooms(s), sh.offset(s)
+	case "watch", "unwatch":
+		var rooms []string
+		var err error
+		if len(args) > 0 {
+			rooms, err = roomsOf(args)
+		}
+		switch rooms = orChannel(rooms); {
+		case err != nil:
+			r.Error = &failure{Code: plain.CodeBadMessage, Message: err.Error()}
+		case name == "watch":
+			r.Error = sh.watch(s, rooms)
+		default:
+			sh.unwatch(s, rooms)
+		}
 	case "auth":
 		var c credentials
 		if len(args) != 1 || json.Unmarshal(args[0], &c) != nil || c.Token == "" {
@@ -225,7 +240,7 @@ func (sh *shard) emitted(e *engine, s uint32, p *socketio.Packet) {
 		}
 		r.Rooms, r.Offset = sh.rooms(s), sh.offset(s)
 	default:
-		r.Error = &failure{Code: codeNotHandled, Message: fmt.Sprintf("nobody handles %.64q here: publish over HTTP; clients may emit join, leave and auth", name)}
+		r.Error = &failure{Code: codeNotHandled, Message: fmt.Sprintf("nobody handles %.64q here: publish over HTTP; clients may emit join, leave, watch, unwatch and auth", name)}
 	}
 	namespace := sh.sessions.At(s).channel.SocketIO.Namespace
 	switch {

@@ -20,6 +20,7 @@ type hello struct {
 	channel *channel // nil when refused
 	client  auth.Client
 	rooms   []string
+	watch   []string
 	remote  netip.AddrPort
 	refusal refusal
 	form    hub.Form
@@ -72,7 +73,12 @@ func (sh *shard) openClient(c loop.Slot, h *hello) {
 		from = &claim{since: since, before: was.session}
 	}
 	failed := sh.joinAgain(s, slices.Concat(h.rooms, was.rooms), was.granted)
-	sh.enter(s, from, func(r resumed) { sh.welcomeClient(s, r, failed) })
+	sh.enter(s, from, func(r resumed) {
+		sh.welcomeClient(s, r, failed)
+		if len(h.watch) > 0 {
+			sh.tellFailure(s, sh.watch(s, h.watch))
+		}
+	})
 }
 
 // welcomeClient says the first words to a plain client or on an event stream.
@@ -118,6 +124,13 @@ func (sh *shard) request(c loop.Slot, s uint32, msg []byte) {
 		}
 		sh.loop.SetDeadline(c, sh.sessions.At(s).client.Expires())
 		sh.answer(c, s, "authenticated", r)
+	case plain.Watch:
+		refused := sh.watch(s, orChannel(r.Rooms))
+		sh.send(c, plain.EncodeAnswer(plain.Answer{Type: "watching", Ref: r.Ref}))
+		sh.fail(c, r, refused)
+	case plain.Unwatch:
+		sh.unwatch(s, orChannel(r.Rooms))
+		sh.send(c, plain.EncodeAnswer(plain.Answer{Type: "unwatched", Ref: r.Ref}))
 	case plain.Ping:
 		sh.send(c, plain.EncodeAnswer(plain.Answer{Type: "pong", Ref: r.Ref, Offset: sh.offset(s)}))
 	}

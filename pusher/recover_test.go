@@ -86,7 +86,7 @@ func TestASocketIsRecovered(t *testing.T) {
 	live := append(numbered(t, srv, 5, 5, fmt.Sprintf(`"sessions":[%q]`, was.SID)), numbered(t, srv, 6, 6, `"rooms":["a"]`)...)
 	e.wantEvent(5, live[0])
 	e.wantEvent(6, live[1])
-	if list := (directory{srv}).List("orders"); len(list) != 1 || list[0].ID != was.SID || fmt.Sprint(list[0].Rooms) != "[a]" {
+	if list, _ := (directory{srv}).List(t.Context(), "orders"); len(list) != 1 || list[0].ID != was.SID || fmt.Sprint(list[0].Rooms) != "[a]" {
 		t.Errorf("sessions: %+v", list)
 	}
 	// Once more, and once more by its old id.
@@ -96,7 +96,7 @@ func TestASocketIsRecovered(t *testing.T) {
 	if now := e.connectWith(recoverAuth(was.PID, live[1])); now != was {
 		t.Fatalf("recovered again as %+v, was %+v", now, was)
 	}
-	if !(directory{srv}).Disconnect("orders", was.SID) {
+	if (directory{srv}).Disconnect(t.Context(), "orders", was.SID) != nil {
 		t.Error("the session cannot be found by its id")
 	}
 	e.expect(`42/orders,["klaxon.disconnect"`)

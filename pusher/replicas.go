@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/klaxon-dev/klaxon/pusher/presence"
 	"github.com/klaxon-dev/klaxon/pusher/wire"
 )
 
@@ -29,10 +30,17 @@ type Peers interface {
 	// Forward passes a client's request on to the replica that has its session, and
 	// the answer back. It reports false, and nothing is answered, when there is none.
 	Forward(w http.ResponseWriter, r *http.Request, owner uint32) bool
-	// Ask asks all others and returns the parts of their answers.
-	Ask(ctx context.Context, question []byte) [][]byte
+	// Ask asks all others and returns the parts of their answers, and whether all
+	// have answered.
+	Ask(ctx context.Context, question []byte) (parts [][]byte, all bool)
 	// Tell tells all others something.
 	Tell(what []byte)
+	// Present are the others that are there.
+	Present() map[uint32]bool
+	// Publish tells those who Listen for a topic something.
+	Publish(topic string, what []byte)
+	// Listen has take called, for one at a time, with what is published.
+	Listen(topic string, take func(what []byte)) (stop func())
 	// Serve has others' questions answered.
 	Serve(answer func(question []byte) [][]byte)
 }
@@ -58,6 +66,8 @@ type question struct {
 	Parked  []parkedRecord `json:"parked,omitempty"`
 	Join    []string       `json:"join,omitempty"`
 	Leave   []string       `json:"leave,omitempty"`
+
+	Presence []presence.Question `json:"presence,omitempty"`
 }
 
 // What can be asked and told.
@@ -68,6 +78,7 @@ const (
 	opTake       = "take"       // give a session away; an answer if there was one
 	opForget     = "forget"     // a session lives elsewhere
 	opRemember   = "remember"   // sessions of a replica that ends
+	opPresence   = "presence"   // who is there
 )
 
 // parkedRecord is a remembered session as replicas tell each other.
@@ -93,11 +104,11 @@ func (srv *Server) peers() Peers {
 }
 
 // ask asks all other replicas.
-func (srv *Server) ask(ctx context.Context, q question) [][]byte {
+func (srv *Server) ask(ctx context.Context, q question) (parts [][]byte, all bool) {
 	if p := srv.peers(); p != nil {
 		return p.Ask(ctx, encode(q))
 	}
-	return nil
+	return nil, true
 }
 
 // tell tells all other replicas.
@@ -132,6 +143,8 @@ func (srv *Server) answer(asked []byte) [][]byte {
 		}
 	case opRemember:
 		srv.remember(q.Parked)
+	case opPresence:
+		return srv.presence.Answer(q.Presence)
 	}
 	return nil
 }
@@ -193,7 +206,8 @@ func (srv *Server) takeAnywhere(id wire.SessionID, ch *channel, user string) *pa
 	}
 	ctx, cancel := context.WithTimeout(srv.replays.ctx, takeTimeout)
 	defer cancel()
-	for _, part := range srv.ask(ctx, question{Op: opTake, Channel: ch.Name, Session: id.String(), User: user}) {
+	parts, _ := srv.ask(ctx, question{Op: opTake, Channel: ch.Name, Session: id.String(), User: user})
+	for _, part := range parts {
 		var r parkedRecord
 		if json.Unmarshal(part, &r) == nil && r.User == user {
 			was = r.parked(ch.counters)

@@ -99,7 +99,8 @@ func TestAReplayIsForItsRoomsUserAndSession(t *testing.T) {
 	c.say(`{"type":"leave","rooms":["c"]}`)
 	left := c.next("left")
 	session := ""
-	for _, s := range (directory{srv}).List("orders") {
+	sessions, _ := (directory{srv}).List(t.Context(), "orders")
+	for _, s := range sessions {
 		session = s.ID
 	}
 	_ = c.conn.Close()

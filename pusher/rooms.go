@@ -34,16 +34,19 @@ func (e *codedError) Code() string { return e.code }
 
 var (
 	errUnknownSession = &codedError{"unknown_session", "there is no such session"}
+	errUnreachable    = &codedError{"unreachable", "not all replicas could be asked for the session: try again"}
 	errTooManyRooms   = &codedError{plain.CodeTooMany, fmt.Sprintf("a session is in at most %d rooms: nothing was changed", wire.MaxRooms)}
 )
 
 // ChangeRooms has a session join and leave rooms, on whichever replica it is. No
 // rule is asked: who publishes decides.
-func (d directory) ChangeRooms(channel, id string, join, leave []string) (rooms []string, offset string, err error) {
+func (d directory) ChangeRooms(ctx context.Context, channel, id string, join, leave []string) (rooms []string, offset string, err error) {
 	q := question{Op: opRooms, Channel: channel, Session: id, Join: join, Leave: leave}
-	c := d.srv.changeRoomsLocal(q)
+	c, all := d.srv.changeRoomsLocal(q), true
 	if c == nil {
-		for _, part := range d.srv.ask(context.Background(), q) {
+		var parts [][]byte
+		parts, all = d.srv.ask(ctx, q)
+		for _, part := range parts {
 			var theirs roomsChange
 			if json.Unmarshal(part, &theirs) == nil {
 				c = &theirs
@@ -51,6 +54,8 @@ func (d directory) ChangeRooms(channel, id string, join, leave []string) (rooms 
 		}
 	}
 	switch {
+	case c == nil && !all:
+		return nil, "", errUnreachable
 	case c == nil:
 		return nil, "", errUnknownSession
 	case c.Refused:
@@ -90,7 +95,7 @@ func (sh *shard) changeRooms(s uint32, join, leave []string) *roomsChange {
 	}
 	sh.leave(s, leave)
 	for _, room := range join {
-		if err := sh.table.Grant(s, room); err != nil {
+		if err := sh.grantRoom(s, room); err != nil {
 			panic("pusher: there was room for a room: " + err.Error())
 		}
 	}

@@ -22,7 +22,7 @@ func TestABackendDecidesWhoIsInARoom(t *testing.T) {
 	token := signed(t, "ann", time.Hour, "a")
 	c := connect(t, srv, "orders?room=a&token="+token)
 	session, _ := c.next("welcome")["session"].(string)
-	rooms, offset, err := d.ChangeRooms("orders", session, []string{"vip", "b"}, []string{"a"})
+	rooms, offset, err := d.ChangeRooms(t.Context(), "orders", session, []string{"vip", "b"}, []string{"a"})
 	if err != nil || fmt.Sprint(rooms) != "[b vip]" {
 		t.Fatalf("%v, %s, %v", rooms, offset, err)
 	}
@@ -50,7 +50,7 @@ func TestABackendDecidesWhoIsInARoom(t *testing.T) {
 	c.wantEvents(3)
 
 	var coded interface{ Code() string }
-	if _, _, err := d.ChangeRooms("orders", session, []string{"x"}, nil); !errors.As(err, &coded) || coded.Code() != "unknown_session" {
+	if _, _, err := d.ChangeRooms(t.Context(), "orders", session, []string{"x"}, nil); !errors.As(err, &coded) || coded.Code() != "unknown_session" {
 		t.Errorf("a session that has gone: %v", err)
 	}
 }
@@ -61,7 +61,7 @@ func TestASocketAndAStreamAreToldTheirRooms(t *testing.T) {
 	e := openSocket(t, srv)
 	was := e.connectWith("")
 	at := e.offset()
-	if _, _, err := d.ChangeRooms("orders", was.SID, []string{"vip"}, nil); err != nil {
+	if _, _, err := d.ChangeRooms(t.Context(), "orders", was.SID, []string{"vip"}, nil); err != nil {
 		t.Fatal(err)
 	}
 	e.expect(`42/orders,["klaxon.rooms",{"rooms":["vip"]}]`)
@@ -77,9 +77,10 @@ func TestASocketAndAStreamAreToldTheirRooms(t *testing.T) {
 
 	st := streamFrom(t, srv, "orders")
 	st.block()
-	for _, s := range d.List("orders") {
+	sessions, _ := d.List(t.Context(), "orders")
+	for _, s := range sessions {
 		if s.Protocol == "sse" {
-			if _, _, err := d.ChangeRooms("orders", s.ID, []string{"x"}, nil); err != nil {
+			if _, _, err := d.ChangeRooms(t.Context(), "orders", s.ID, []string{"x"}, nil); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -99,13 +100,13 @@ func TestTooManyRoomsChangeNothing(t *testing.T) {
 		many = append(many, fmt.Sprint("room ", i))
 	}
 	var coded interface{ Code() string }
-	if _, _, err := (directory{srv}).ChangeRooms("orders", session, many, []string{"a"}); !errors.As(err, &coded) || coded.Code() != "too_many_rooms" {
+	if _, _, err := (directory{srv}).ChangeRooms(t.Context(), "orders", session, many, []string{"a"}); !errors.As(err, &coded) || coded.Code() != "too_many_rooms" {
 		t.Fatalf("too many rooms: %v", err)
 	}
-	if s := (directory{srv}).List("orders"); strings.Join(s[0].Rooms, " ") != "a b" {
+	if s, _ := (directory{srv}).List(t.Context(), "orders"); strings.Join(s[0].Rooms, " ") != "a b" {
 		t.Errorf("rooms: %v", s[0].Rooms)
 	}
-	if rooms, _, err := (directory{srv}).ChangeRooms("orders", session, many, []string{"a", "b"}); err != nil || len(rooms) != wire.MaxRooms {
+	if rooms, _, err := (directory{srv}).ChangeRooms(t.Context(), "orders", session, many, []string{"a", "b"}); err != nil || len(rooms) != wire.MaxRooms {
 		t.Errorf("%d rooms, %v", len(rooms), err)
 	}
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/klaxon-dev/klaxon/pusher/events"
 	"github.com/klaxon-dev/klaxon/pusher/hub"
 	"github.com/klaxon-dev/klaxon/pusher/loop"
+	"github.com/klaxon-dev/klaxon/pusher/presence"
 	"github.com/klaxon-dev/klaxon/pusher/settings"
 	"github.com/klaxon-dev/klaxon/pusher/wire/plain"
 )
@@ -54,6 +55,7 @@ type Server struct {
 	sids       *sids
 	handshakes *handshakes
 	replays    *replayer
+	presence   *presence.Registry
 
 	// Shared.
 	current       atomic.Pointer[snapshot]
@@ -99,6 +101,7 @@ func New(config Config, s *settings.Settings) (*Server, error) {
 		return nil, err
 	}
 	srv.replays = newReplayer(srv.broker)
+	srv.presence = srv.newPresence()
 	srv.current.Store(emptySnapshot())
 	for _, sh := range srv.shards {
 		srv.running.Go(sh.loop.Run)
@@ -124,7 +127,7 @@ func (srv *Server) newShards(s *settings.Settings) error {
 		n = runtime.GOMAXPROCS(0)
 	}
 	for i := range min(n, maxLoops) {
-		sh := &shard{server: srv, table: hub.NewTable(), replays: map[uint32]*replay{}, number: uint8(i), start: time.Now()} // maxLoops
+		sh := &shard{server: srv, table: hub.NewTable(), replays: map[uint32]*replay{}, watches: map[uint32][]*watch{}, watchers: map[presence.Scope]map[uint32]struct{}{}, number: uint8(i), start: time.Now()} // maxLoops
 		l, err := loop.New(sh, loopConfig(s, plain.MaxMessage))
 		if err != nil {
 			return err
@@ -244,4 +247,5 @@ func (srv *Server) stopLoops() {
 	for _, sh := range srv.shards {
 		sh.loop.Stop()
 	}
+	srv.presence.Close()
 }

@@ -29,6 +29,7 @@ type session struct {
 	next      uint32 // the next session of the same connection: Socket.IO only
 	form      hub.Form
 	replaying bool // see replay
+	present   bool // see appear
 }
 
 // overSocketIO reports whether the session is one of several on its connection.
@@ -84,6 +85,9 @@ func (sh *shard) begin(ses session) (uint32, bool) {
 	ses.connected = uint32(time.Now().Unix()) //nolint:gosec // until 2106
 	*sh.sessions.At(s) = ses
 	sh.setBuffer(sh.sessions.At(s))
+	if ses.channel.Presence {
+		sh.appear(s)
+	}
 	return s, true
 }
 
@@ -91,6 +95,9 @@ func (sh *shard) begin(ses session) (uint32, bool) {
 func (sh *shard) finish(s uint32) {
 	ses := sh.sessions.At(s)
 	ses.channel.counters.connections.Add(-1)
+	if ses.present {
+		sh.disappear(s)
+	}
 	sh.table.Remove(s)
 	if ses.replaying {
 		sh.release(s)
@@ -137,7 +144,7 @@ func (sh *shard) join(s uint32, rooms []string) *failure {
 			forbidden = append(forbidden, room)
 			continue
 		}
-		if sh.table.Join(s, room) != nil {
+		if sh.joinRoom(s, room) != nil {
 			return &failure{plain.CodeTooMany, "a session is in at most 100 rooms: leave some first", append(forbidden, rooms[i:]...)}
 		}
 	}
@@ -151,7 +158,7 @@ func (sh *shard) join(s uint32, rooms []string) *failure {
 // were granted need no rule.
 func (sh *shard) joinAgain(s uint32, rooms, granted []string) *failure {
 	for i, room := range granted {
-		if sh.table.Grant(s, room) != nil {
+		if sh.grantRoom(s, room) != nil {
 			return &failure{plain.CodeTooMany, "a session is in at most 100 rooms", granted[i:]}
 		}
 	}
@@ -160,7 +167,7 @@ func (sh *shard) joinAgain(s uint32, rooms, granted []string) *failure {
 
 func (sh *shard) leave(s uint32, rooms []string) {
 	for _, room := range rooms {
-		sh.table.Leave(s, room)
+		sh.leaveRoom(s, room)
 	}
 }
 
@@ -180,7 +187,7 @@ func (sh *shard) renew(s uint32, token string) *failure {
 	granted := sh.table.Granted(s)
 	for _, room := range sh.table.Rooms(s) {
 		if !verifier.MayJoin(&client, room) && !slices.Contains(granted, room) {
-			sh.table.Leave(s, room)
+			sh.leaveRoom(s, room)
 		}
 	}
 	return nil

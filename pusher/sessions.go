@@ -18,7 +18,7 @@ import (
 // settings of the moment.
 func (srv *Server) publishing() events.Config {
 	return events.Config{
-		Publisher: publisher{srv}, Sessions: directory{srv}, History: srv.broker,
+		Publisher: publisher{srv}, Sessions: directory{srv}, Presence: directory{srv}, History: srv.broker,
 		Rules: func() *events.Rules { return srv.current.Load().rules },
 	}
 }
@@ -48,20 +48,30 @@ func (p publisher) Publish(ctx context.Context, name string, evs []*wire.Event) 
 type directory struct{ srv *Server }
 
 // List returns a channel's sessions, by id.
-func (d directory) List(name string) []wire.Session {
-	all := d.srv.localSessions(name)
-	for _, part := range d.srv.ask(context.Background(), question{Op: opList, Channel: name}) {
+func (d directory) List(ctx context.Context, name string) ([]wire.Session, bool) {
+	sessions := d.srv.localSessions(name)
+	parts, all := d.srv.ask(ctx, question{Op: opList, Channel: name})
+	for _, part := range parts {
 		var theirs []wire.Session
 		if json.Unmarshal(part, &theirs) == nil {
-			all = append(all, theirs...)
+			sessions = append(sessions, theirs...)
 		}
 	}
-	slices.SortFunc(all, func(a, b wire.Session) int { return strings.Compare(a.ID, b.ID) })
-	return all
+	slices.SortFunc(sessions, func(a, b wire.Session) int { return strings.Compare(a.ID, b.ID) })
+	return sessions, all
 }
 
-// Disconnect ends a session for good. It reports whether there was one.
-func (d directory) Disconnect(name, id string) bool {
-	return d.srv.disconnectLocal(name, id) ||
-		len(d.srv.ask(context.Background(), question{Op: opDisconnect, Channel: name, Session: id})) > 0
+// Disconnect ends a session for good.
+func (d directory) Disconnect(ctx context.Context, name, id string) error {
+	if d.srv.disconnectLocal(name, id) {
+		return nil
+	}
+	parts, all := d.srv.ask(ctx, question{Op: opDisconnect, Channel: name, Session: id})
+	switch {
+	case len(parts) > 0:
+		return nil
+	case !all:
+		return errUnreachable
+	}
+	return errUnknownSession
 }

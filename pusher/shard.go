@@ -9,6 +9,7 @@ import (
 
 	"github.com/klaxon-dev/klaxon/pusher/hub"
 	"github.com/klaxon-dev/klaxon/pusher/loop"
+	"github.com/klaxon-dev/klaxon/pusher/presence"
 	"github.com/klaxon-dev/klaxon/pusher/slab"
 	"github.com/klaxon-dev/klaxon/pusher/wire"
 	"github.com/klaxon-dev/klaxon/pusher/wire/deflate"
@@ -37,6 +38,8 @@ type shard struct {
 	replays    map[uint32]*replay // by session
 	recent     []*recent          // by sequence, while there are replays
 	offsets    offsets
+	watches    map[uint32][]*watch // by session
+	watchers   map[presence.Scope]map[uint32]struct{}
 }
 
 // peer is who is behind a connection.
@@ -143,6 +146,11 @@ func (sh *shard) prepare(c *change) {
 func (sh *shard) apply(next *snapshot, c *change) {
 	sh.loop.SetConfig(loopConfig(next.settings, next.maxPayload))
 	for _, name := range c.removed {
+		for _, s := range sh.table.Members(name) {
+			if sh.sessions.At(s).present {
+				sh.disappear(s)
+			}
+		}
 		for _, s := range slices.Clone(sh.table.RemoveChannel(name)) {
 			sh.end(s, wire.CloseChannelGone, wire.CloseChannelGone.Reason())
 		}
@@ -170,4 +178,14 @@ func (sh *shard) adapt(s uint32, ch *channel) {
 	}
 	ses.channel = ch
 	sh.setBuffer(ses)
+	switch {
+	case ch.Presence && !ses.present:
+		sh.appear(s)
+	case !ch.Presence && ses.present:
+		watched := len(sh.watches[s]) > 0
+		sh.disappear(s)
+		if watched {
+			sh.tellFailure(s, errPresenceOff)
+		}
+	}
 }

@@ -53,7 +53,7 @@ var imports = map[string][]string{
 
 	// Siblings below pusher/ share only wire, settings, slab and epoll, so that each can be
 	// read, tested and replaced alone; pusher joins them.
-	"pusher":                   {"pusher/acceptor", "pusher/auth", "pusher/broker", "pusher/events", "pusher/hub", "pusher/loop", "pusher/settings", "pusher/slab", "pusher/wire", "pusher/wire/deflate", "pusher/wire/engineio", "pusher/wire/frames", "pusher/wire/plain", "pusher/wire/socketio", "pusher/wire/sse", "pusher/wire/upgrade"},
+	"pusher":                   {"pusher/acceptor", "pusher/auth", "pusher/broker", "pusher/events", "pusher/hub", "pusher/loop", "pusher/presence", "pusher/settings", "pusher/slab", "pusher/wire", "pusher/wire/deflate", "pusher/wire/engineio", "pusher/wire/frames", "pusher/wire/plain", "pusher/wire/socketio", "pusher/wire/sse", "pusher/wire/upgrade"},
 	"pusher/acceptor":          {"pusher/epoll", "pusher/wire/upgrade"},
 	"pusher/auth":              {"pusher/settings", "pusher/wire"},
 	"pusher/broker":            {"pusher/settings", "pusher/wire"},
@@ -64,6 +64,7 @@ var imports = map[string][]string{
 	"pusher/hub":               {"pusher/settings", "pusher/slab", "pusher/wire"},
 	"pusher/loop":              {"pusher/epoll", "pusher/settings", "pusher/slab", "pusher/wire", "pusher/wire/deflate", "pusher/wire/frames", "pusher/wire/plain"},
 	"pusher/peers":             {},
+	"pusher/presence":          {"pusher/wire"},
 	"pusher/slab":              {},
 	"pusher/settings":          {}, // the contract of the two planes belongs to neither
 	"pusher/wire":              {},

@@ -85,6 +85,12 @@ type ChannelSpec struct {
 	// +optional
 	History *HistorySpec `json:"history,omitempty"`
 
+	// Presence lets clients watch who is in the Channel, and in rooms that they are
+	// in: users by the "sub" of their tokens, and how many sessions there are. A
+	// session that is not closed in order is taken to be there for up to 20 seconds.
+	// +optional
+	Presence bool `json:"presence,omitempty"`
+
 	// SocketIO says how Socket.IO clients reach the Channel. They can without it
 	// as well, at the default namespace.
 	// +optional

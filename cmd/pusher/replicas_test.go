@@ -67,6 +67,7 @@ func document(natsURL string) *settings.Settings {
 			SlowClients: settings.SlowClients{BufferBytes: 256 << 10, Policy: settings.Disconnect},
 			History:     settings.History{Size: 10_000, TTL: settings.Duration(time.Hour), Bytes: 64 << 20},
 			SocketIO:    settings.SocketIO{Namespace: "/orders", Recovery: true},
+			Presence:    true,
 		}},
 	}
 	s.Seal()
@@ -222,6 +223,7 @@ type message struct {
 	Type, Session, Offset, Resume string
 	Recovered                     *bool
 	Data                          int
+	SessionCount                  int
 }
 
 func (c *client) message(typ string) (m message) {
@@ -302,6 +304,33 @@ func TestReplicasBehaveAsOne(t *testing.T) {
 	clients[1].expect("close 4010")
 	if status, _ := all[2].http(http.MethodDelete, "/v1/channels/orders/sessions/"+sessions[1], ""); status != http.StatusNotFound {
 		t.Errorf("disconnect of a session that has gone answered %d", status)
+	}
+}
+
+func TestPresenceOverReplicas(t *testing.T) {
+	all := startReplicas(t, natsNode(t, natsOf(t)).ClientURL(), 3)
+	c := all[0].dial("/ws/orders?watch=")
+	c.message("welcome")
+	if m := c.message("presence"); m.SessionCount != 1 {
+		t.Errorf("first told %+v", m)
+	}
+	all[1].dial("/ws/orders").message("welcome")
+	elsewhere := all[1].dial("/ws/orders?watch=")
+	elsewhere.message("welcome")
+	if m := elsewhere.message("presence"); m.SessionCount != 3 {
+		t.Errorf("told elsewhere %+v", m)
+	}
+	if m := c.message("presence"); m.SessionCount != 3 {
+		t.Errorf("then told %+v", m)
+	}
+	for i, r := range all {
+		if status, body := r.http(http.MethodGet, "/v1/channels/orders/presence", ""); status != http.StatusOK || !strings.Contains(body, `"sessionCount":3}`) {
+			t.Errorf("replica %d is asked: %d %s", i, status, body)
+		}
+	}
+	go all[1].Drain()
+	if m := c.message("presence"); m.SessionCount != 1 {
+		t.Errorf("at the end told %+v", m)
 	}
 }
 

@@ -22,6 +22,7 @@ func channelSettings(ch *v1alpha1.Channel, secrets Secrets) (settings.Channel, *
 		Limits:      limits(ch.Spec.Limits),
 		SlowClients: slowClients(ch.Spec.SlowClients),
 		History:     history(ch.Spec.History),
+		Presence:    ch.Spec.Presence,
 		SocketIO:    socketIO(ch),
 		Compression: compression(ch.Spec.Compression),
 	}

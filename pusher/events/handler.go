@@ -23,14 +23,24 @@ type Publisher interface {
 
 // Sessions knows who is connected.
 type Sessions interface {
-	// List returns the channel's sessions in an order that stays the same.
-	List(channel string) []wire.Session
-	// Disconnect ends a session; false when there is none of that id.
-	Disconnect(channel, id string) bool
+	// List returns the channel's sessions in an order that stays the same, and
+	// reports whether these are all: whether all replicas could be asked.
+	List(ctx context.Context, channel string) (sessions []wire.Session, all bool)
+	// Disconnect ends a session. Errors have the code unknown_session or, when not
+	// all replicas could be asked for it, unreachable.
+	Disconnect(ctx context.Context, channel, id string) error
 	// ChangeRooms has a session join and leave rooms, and returns all that it is in
-	// then, and from which offset on. Errors have the code unknown_session or
+	// then, and from which offset on. Errors have the codes of Disconnect, or
 	// too_many_rooms.
-	ChangeRooms(channel, id string, join, leave []string) (rooms []string, offset string, err error)
+	ChangeRooms(ctx context.Context, channel, id string, join, leave []string) (rooms []string, offset string, err error)
+}
+
+// Presence knows who is there.
+type Presence interface {
+	// Who returns the users in a channel or, if room is not empty, in a room, by
+	// name, and how many sessions there are, also those of no user. All reports
+	// whether all replicas could be asked. An error has the code presence_off.
+	Who(ctx context.Context, channel, room string) (who wire.Presence, all bool, err error)
 }
 
 // History knows what is kept of what was published.
@@ -65,6 +75,7 @@ type Rules struct {
 type Config struct {
 	Publisher Publisher
 	Sessions  Sessions
+	Presence  Presence
 	History   History
 	// Rules returns the current rules. It is called for each request and, in a
 	// stream, for each batch.
@@ -113,6 +124,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		method, serve = http.MethodGet, h.listEvents
 	case kind == "events" && !hasID:
 		method, serve = http.MethodPost, h.publish
+	case kind == "presence" && !hasID:
+		method, serve = http.MethodGet, h.listPresence
 	case kind == "sessions" && !hasID:
 		method, serve = http.MethodGet, h.listSessions
 	case kind == "sessions" && strings.HasSuffix(id, "/rooms") && strings.Count(id, "/") == 1 && id != "/rooms":

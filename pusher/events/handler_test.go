@@ -83,25 +83,39 @@ func (s *store) events() []*wire.Event {
 }
 
 // directory has a few sessions.
-type directory struct{ ended []string }
+type directory struct {
+	ended   []string
+	partial bool // not all could be asked
+}
 
-func (d *directory) List(channel string) []wire.Session {
+func (d *directory) List(_ context.Context, channel string) ([]wire.Session, bool) {
 	var out []wire.Session
 	for i := range 5 {
 		out = append(out, wire.Session{ID: fmt.Sprintf("s%d", i), User: fmt.Sprintf("u%d", i%2), Rooms: []string{fmt.Sprintf("r%d", i%3)}, Protocol: channel})
 	}
-	return out
+	return out, !d.partial
 }
 
-func (d *directory) Disconnect(channel, id string) bool {
-	if id != "s1" {
-		return false
+func (d *directory) Disconnect(_ context.Context, channel, id string) error {
+	switch {
+	case id != "s1" && d.partial:
+		return coded("unreachable")
+	case id != "s1":
+		return coded(codeUnknownSession)
 	}
 	d.ended = append(d.ended, channel+"/"+id)
-	return true
+	return nil
 }
 
-func (*directory) ChangeRooms(channel, id string, join, leave []string) ([]string, string, error) {
+func (d *directory) Who(_ context.Context, channel, room string) (wire.Presence, bool, error) {
+	if channel == "silent" {
+		return wire.Presence{}, true, coded("presence_off")
+	}
+	users := []wire.PresenceUser{{User: "ann", Sessions: 2}, {User: "bob", Sessions: 1}, {User: "cem", Sessions: 1}}
+	return wire.Presence{Room: room, Users: users, PresenceTotals: wire.PresenceTotals{Users: 3, Sessions: 5}}, !d.partial, nil
+}
+
+func (*directory) ChangeRooms(_ context.Context, channel, id string, join, leave []string) ([]string, string, error) {
 	switch {
 	case id != "s1":
 		return nil, "", coded(codeUnknownSession)
@@ -123,14 +137,14 @@ type rig struct {
 func newRig() *rig {
 	r := &rig{auth: &authorizer{}, store: &store{ids: map[string]uint64{}}, sessions: &directory{}}
 	r.rules.Store(&Rules{Authorizer: r.auth, Limits: limits(64)})
-	r.Handler = New(Config{Publisher: r.store, Sessions: r.sessions, Rules: r.rules.Load})
+	r.Handler = New(Config{Publisher: r.store, Sessions: r.sessions, Presence: r.sessions, Rules: r.rules.Load})
 	return r
 }
 
 // limits knows one channel.
 func limits(eventBytes int64) func(string) (settings.Limits, bool) {
 	return func(channel string) (settings.Limits, bool) {
-		return settings.Limits{EventBytes: eventBytes}, channel == "orders"
+		return settings.Limits{EventBytes: eventBytes}, channel == "orders" || channel == "silent"
 	}
 }
 
@@ -334,6 +348,9 @@ func TestDisconnect(t *testing.T) {
 	if w.Code != http.StatusNoContent || w.Body.Len() != 0 || len(r.sessions.ended) != 1 || r.sessions.ended[0] != "orders/s1" {
 		t.Fatalf("answer is %d %s, ended %v", w.Code, w.Body, r.sessions.ended)
 	}
+	wantProblem(t, r.do(request1("DELETE", "/v1/channels/orders/sessions/s2", "")), 404, codeUnknownSession)
+	r.sessions.partial = true
+	wantProblem(t, r.do(request1("DELETE", "/v1/channels/orders/sessions/s2", "")), 503, "unreachable")
 }
 
 func TestPublisherFails(t *testing.T) {

@@ -50,10 +50,9 @@ const (
 )
 
 var (
-	errNotFound       = newProblem(http.StatusNotFound, codeNotFound, "there is nothing at this path: see /v1/channels/{channel}/events and /v1/channels/{channel}/sessions")
+	errNotFound       = newProblem(http.StatusNotFound, codeNotFound, "there is nothing at this path: there are events, sessions and presence of /v1/channels/{channel}")
 	errMethod         = newProblem(http.StatusMethodNotAllowed, codeMethod, "this path takes another method: see Allow")
 	errUnknownChannel = newProblem(http.StatusNotFound, codeUnknownChannel, "there is no such channel")
-	errUnknownSession = newProblem(http.StatusNotFound, codeUnknownSession, "there is no such session")
 	errMediaType      = newProblem(http.StatusUnsupportedMediaType, codeMediaType, "send application/json (one event or an array) or application/x-ndjson (a stream), in UTF-8 and not encoded")
 	errNotUTF8        = newProblem(http.StatusBadRequest, codeMalformed, "the body is not UTF-8")
 	errTimeout        = newProblem(http.StatusRequestTimeout, codeTimeout, "the body did not arrive in time")
@@ -71,6 +70,8 @@ var statuses = map[string]int{
 	codeUnknownChannel: http.StatusNotFound,
 	codeUnknownSession: http.StatusNotFound,
 	"too_many_rooms":   http.StatusConflict,
+	"unreachable":      http.StatusServiceUnavailable,
+	"presence_off":     http.StatusConflict,
 	"broker_refused":   http.StatusInsufficientStorage,
 }
 

@@ -24,6 +24,8 @@ type sessionList struct {
 	Sessions []wire.Session `json:"sessions"`
 	// Total counts all that match, listed or not.
 	Total int `json:"total"`
+	// Partial is set when not all replicas could be asked.
+	Partial bool `json:"partial,omitempty"`
 }
 
 // listSessions answers who is connected.
@@ -44,8 +46,9 @@ func (h *Handler) listSessions(w http.ResponseWriter, r *http.Request, req *requ
 			return newProblem(http.StatusBadRequest, codeInvalidQuery, "unknown parameter: there are user, room and limit")
 		}
 	}
-	list := sessionList{Sessions: []wire.Session{}}
-	for _, s := range h.Sessions.List(req.channel) {
+	sessions, all := h.Sessions.List(r.Context(), req.channel)
+	list := sessionList{Sessions: []wire.Session{}, Partial: !all}
+	for _, s := range sessions {
 		if query.Has("user") && s.User != query.Get("user") || query.Has("room") && !slices.Contains(s.Rooms, query.Get("room")) {
 			continue
 		}
@@ -59,9 +62,9 @@ func (h *Handler) listSessions(w http.ResponseWriter, r *http.Request, req *requ
 }
 
 // disconnect ends a session.
-func (h *Handler) disconnect(w http.ResponseWriter, _ *http.Request, req *request) *problem {
-	if !h.Sessions.Disconnect(req.channel, req.session) {
-		return errUnknownSession
+func (h *Handler) disconnect(w http.ResponseWriter, r *http.Request, req *request) *problem {
+	if err := h.Sessions.Disconnect(r.Context(), req.channel, req.session); err != nil {
+		return problemOf(err)
 	}
 	w.WriteHeader(http.StatusNoContent)
 	return nil
@@ -103,7 +106,7 @@ func (h *Handler) changeRooms(w http.ResponseWriter, r *http.Request, req *reque
 	if err := q.check(); err != nil {
 		return newProblem(http.StatusBadRequest, codeMalformed, "%s", err)
 	}
-	rooms, offset, err := h.Sessions.ChangeRooms(req.channel, req.session, q.Join, q.Leave)
+	rooms, offset, err := h.Sessions.ChangeRooms(r.Context(), req.channel, req.session, q.Join, q.Leave)
 	if err != nil {
 		return readProblem(err)
 	}

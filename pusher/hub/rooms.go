@@ -44,6 +44,12 @@ func (t *Table) Join(s Slot, room string) error {
 	return nil
 }
 
+// In reports whether a session is in a room.
+func (t *Table) In(s Slot, room string) bool {
+	m := t.member(s)
+	return m != nil && m.in(room) != nil
+}
+
 // Grant is Join by somebody who decides who may be in the room: see Granted.
 func (t *Table) Grant(s Slot, room string) error {
 	if err := t.Join(s, room); err != nil {

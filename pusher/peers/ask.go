@@ -5,7 +5,9 @@ package peers
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -19,23 +21,22 @@ const (
 	answerHead = 5
 )
 
-// Ask asks all other replicas and returns the parts of their answers, in no order.
-// It returns when all that are known to be there have answered, and at the latest
-// after two seconds, or when ctx is done: who has not answered by then is not
-// heard.
-func (m *Mesh) Ask(ctx context.Context, question []byte) (parts [][]byte) {
-	waiting := m.present()
+// Ask asks all other replicas and returns the parts of their answers, in no order,
+// and whether all that are known to be there have answered. It waits for them for
+// two seconds at most, or until ctx is done.
+func (m *Mesh) Ask(ctx context.Context, question []byte) (parts [][]byte, all bool) {
+	waiting := m.Present()
 	if len(waiting) == 0 {
-		return nil
+		return nil, m.config.Conn.IsConnected()
 	}
 	inbox := m.config.Conn.NewRespInbox()
 	sub, err := m.config.Conn.SubscribeSync(inbox)
 	if err != nil {
-		return nil
+		return nil, false
 	}
 	defer func() { _ = sub.Unsubscribe() }()
 	if err := m.config.Conn.PublishRequest(m.config.Prefix+".ask", inbox, append(m.id(), question...)); err != nil {
-		return nil
+		return nil, false
 	}
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
@@ -43,7 +44,7 @@ func (m *Mesh) Ask(ctx context.Context, question []byte) (parts [][]byte) {
 		msg, err := sub.NextMsgWithContext(ctx)
 		if err != nil {
 			m.config.Log.Warn("replicas have not answered in time", "missing", len(waiting))
-			return parts
+			return parts, false
 		}
 		if len(msg.Data) < answerHead {
 			continue
@@ -55,7 +56,7 @@ func (m *Mesh) Ask(ctx context.Context, question []byte) (parts [][]byte) {
 			parts = append(parts, msg.Data[answerHead:])
 		}
 	}
-	return parts
+	return parts, true
 }
 
 func (m *Mesh) id() []byte { return binary.BigEndian.AppendUint32(nil, m.config.ID) }
@@ -86,4 +87,26 @@ func (m *Mesh) asked(msg *nats.Msg) {
 // Tell tells all other replicas something that needs no answer.
 func (m *Mesh) Tell(what []byte) {
 	_ = m.config.Conn.Publish(m.config.Prefix+".ask", append(m.id(), what...)) // best effort
+}
+
+// Publish tells those of the other replicas that listen for a topic something that
+// needs no answer.
+func (m *Mesh) Publish(topic string, what []byte) {
+	_ = m.config.Conn.Publish(m.subject(topic), what) // best effort
+}
+
+// Listen has take called, for one at a time, with what is published for a topic,
+// until stop.
+func (m *Mesh) Listen(topic string, take func(what []byte)) (stop func()) {
+	s, err := m.config.Conn.Subscribe(m.subject(topic), func(msg *nats.Msg) { take(msg.Data) })
+	if err != nil {
+		return func() {} // the connection is closed for good
+	}
+	return func() { _ = s.Unsubscribe() } // as above
+}
+
+// subject is where a topic is published, of whatever it consists.
+func (m *Mesh) subject(topic string) string {
+	sum := sha256.Sum256([]byte(topic))
+	return m.config.Prefix + ".topic." + hex.EncodeToString(sum[:16])
 }

@@ -154,8 +154,9 @@ func (m *Mesh) find(id uint32) (address string, ok bool) {
 	return p.address, ok && time.Now().Before(p.until)
 }
 
-// present returns the ids of the others, and forgets who is gone.
-func (m *Mesh) present() map[uint32]bool {
+// Present returns the ids of the others that are there, and forgets who is gone: who
+// has said goodbye, or nothing for eight seconds.
+func (m *Mesh) Present() map[uint32]bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	ids := make(map[uint32]bool, len(m.others))

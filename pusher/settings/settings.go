@@ -114,7 +114,9 @@ type Channel struct {
 	Limits      Limits      `json:"limits"`
 	SlowClients SlowClients `json:"slowClients"`
 	History     History     `json:"history"`
-	SocketIO    SocketIO    `json:"socketIO"`
+	// Presence lets clients watch who is there.
+	Presence bool     `json:"presence,omitempty"`
+	SocketIO SocketIO `json:"socketIO"`
 	// Compression of WebSocket messages. Nil: none is compressed.
 	Compression *Compression `json:"compression,omitempty"`
 }

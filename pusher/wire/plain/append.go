@@ -33,7 +33,8 @@ type Welcome struct {
 	Resume string `json:"resume,omitempty"`
 }
 
-// Answer answers a request: "joined", "left", "authenticated" or "pong". Nobody has
+// Answer answers a request: "joined", "left", "watching",
+// "unwatched", "authenticated" or "pong". Nobody has
 // asked for "rooms".
 type Answer struct {
 	Type   string          `json:"type"`
@@ -60,6 +61,7 @@ const (
 	CodeForbidden  = "forbidden"
 	CodeTooMany    = "too_many_rooms"
 	CodeToken      = "token"
+	CodePresence   = "presence_off"
 )
 
 // Gap stands where events were dropped because the client read too slowly.
@@ -92,6 +94,22 @@ func EncodeGap(n uint32) []byte { return encode(Gap{Type: "gap", Dropped: n}) }
 // EncodeGoodbye returns the frame that asks a client to reconnect after d.
 func EncodeGoodbye(d time.Duration, recovered bool) []byte {
 	return encode(Goodbye{Type: "reconnect", After: d.Milliseconds(), Recovered: recovered})
+}
+
+// EncodePresence returns the frame that says who is there.
+func EncodePresence(p wire.Presence) []byte {
+	return encode(struct {
+		Type string `json:"type"`
+		wire.Presence
+	}{"presence", p})
+}
+
+// EncodePresenceChange returns the frame that says who has come and gone.
+func EncodePresenceChange(c wire.PresenceChange) []byte {
+	return encode(struct {
+		Type string `json:"type"`
+		wire.PresenceChange
+	}{"presence", c})
 }
 
 func encode(v any) []byte {

@@ -29,10 +29,12 @@ type Type string
 
 // What clients say.
 const (
-	Join  Type = "join"
-	Leave Type = "leave"
-	Auth  Type = "auth"
-	Ping  Type = "ping"
+	Join    Type = "join"
+	Leave   Type = "leave"
+	Auth    Type = "auth"
+	Ping    Type = "ping"
+	Watch   Type = "watch"
+	Unwatch Type = "unwatch"
 )
 
 // Request is a client's message.
@@ -40,7 +42,8 @@ type Request struct {
 	Type Type `json:"type"`
 	// Ref is any short JSON value that comes back in the answer.
 	Ref json.RawMessage `json:"ref,omitempty"`
-	// Rooms to join or leave.
+	// Rooms to join, leave, watch or watch no more. To watch none is to watch the
+	// channel.
 	Rooms []string `json:"rooms,omitempty"`
 	// Token replaces the session's token.
 	Token string `json:"token,omitempty"`
@@ -66,8 +69,8 @@ func Decode(msg []byte) (Request, error) {
 
 func (r *Request) check() error {
 	switch r.Type {
-	case Join, Leave:
-		if len(r.Rooms) == 0 {
+	case Join, Leave, Watch, Unwatch:
+		if len(r.Rooms) == 0 && (r.Type == Join || r.Type == Leave) {
 			return fmt.Errorf("%s needs rooms, for example {\"type\":%q,\"rooms\":[\"order:42\"]}", r.Type, r.Type)
 		}
 		if len(r.Rooms) > wire.MaxRooms {
@@ -84,9 +87,9 @@ func (r *Request) check() error {
 		}
 	case Ping:
 	case "":
-		return errors.New("type is missing: use join, leave, auth or ping")
+		return errors.New("type is missing: use join, leave, watch, unwatch, auth or ping")
 	default:
-		return fmt.Errorf("type %.32q is not known: use join, leave, auth or ping", r.Type)
+		return fmt.Errorf("type %.32q is not known: use join, leave, watch, unwatch, auth or ping", r.Type)
 	}
 	return nil
 }

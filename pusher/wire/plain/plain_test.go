@@ -22,21 +22,23 @@ func TestDecode(t *testing.T) {
 		`{"type":"leave","rooms":["a"]}`:            "",
 		`{"type":"auth","token":"x"}`:               "",
 		`{"type":"ping","ref":"abc"}`:               "",
+		`{"type":"watch"}`:                          "",
+		`{"type":"unwatch","rooms":["a"]}`:          "",
 		``:                                          "not a message of klaxon.v1.json: incomplete JSON",
 		`{`:                                         "not a message of klaxon.v1.json: incomplete JSON",
 		`[]`:                                        "not a message of klaxon.v1.json: expected an object, got array",
 		`{"type":1}`:                                "not a message of klaxon.v1.json: type cannot be number",
 		`{"type":"ping"} {}`:                        "send one JSON object in a message",
 		`{"typ":"ping"}`:                            `not a message of klaxon.v1.json: unknown field "typ"`,
-		`{}`:                                        "type is missing: use join, leave, auth or ping",
-		`{"type":"shout"}`:                          `type "shout" is not known: use join, leave, auth or ping`,
+		`{}`:                                        "type is missing: use join, leave, watch, unwatch, auth or ping",
+		`{"type":"shout"}`:                          `type "shout" is not known: use join, leave, watch, unwatch, auth or ping`,
 		`{"type":"join"}`:                           `join needs rooms, for example {"type":"join","rooms":["order:42"]}`,
 		`{"type":"join","rooms":[""]}`:              "a room's name has 1 to 128 bytes of UTF-8",
 		`{"type":"auth"}`:                           "auth needs a token",
 		`{"type":"ping","ref":"` + strings.Repeat("x", 80) + `"}`:          "ref is at most 64 bytes of JSON",
 		`{"type":"join","rooms":["` + strings.Repeat(`a","`, 100) + `z"]}`: "join takes at most 100 rooms",
 		`{"type":"join","rooms":["` + strings.Repeat("x", 129) + `"]}`:     "a room's name has 1 to 128 bytes of UTF-8",
-		`{"type":"` + strings.Repeat("x", 100) + `"}`:                      `type "` + strings.Repeat("x", 32) + `" is not known: use join, leave, auth or ping`,
+		`{"type":"` + strings.Repeat("x", 100) + `"}`:                      `type "` + strings.Repeat("x", 32) + `" is not known: use join, leave, watch, unwatch, auth or ping`,
 	} {
 		_, err := Decode([]byte(in))
 		got := ""
@@ -89,7 +91,15 @@ func TestTranscript(t *testing.T) {
 			`{"type":"joined","ref":7,"rooms":["a"],"offset":"e.1"}`,
 		},
 		"error": {EncodeFailure(Failure{Code: CodeForbidden, Message: "no"}), `{"type":"error","code":"forbidden","message":"no"}`},
-		"gap":   {EncodeGap(3), `{"type":"gap","dropped":3}`},
+		"presence": {
+			EncodePresence(wire.Presence{Room: "a", Users: []wire.PresenceUser{{User: "ann", Sessions: 2}}, PresenceTotals: wire.PresenceTotals{Users: 1, Sessions: 3}}),
+			`{"type":"presence","room":"a","users":[{"user":"ann","sessions":2}],"userCount":1,"sessionCount":3}`,
+		},
+		"a change of presence": {
+			EncodePresenceChange(wire.PresenceChange{Joined: []string{"bob"}, PresenceTotals: wire.PresenceTotals{Users: 2, Sessions: 4}}),
+			`{"type":"presence","joined":["bob"],"userCount":2,"sessionCount":4}`,
+		},
+		"gap": {EncodeGap(3), `{"type":"gap","dropped":3}`},
 		"goodbye": {
 			EncodeGoodbye(1500*time.Millisecond, false),
 			`{"type":"reconnect","after":1500,"recovered":false}`,

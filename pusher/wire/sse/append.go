@@ -20,6 +20,8 @@ const (
 	eventGap     = "klaxon.gap"
 	eventError   = "klaxon.error"
 	eventRooms   = "klaxon.rooms"
+
+	eventPresence = "klaxon.presence"
 )
 
 // reconnectAfter is how long a client waits before it reconnects when the
@@ -79,6 +81,13 @@ func EncodeRooms(rooms []string, pos wire.Position) []byte {
 		Rooms []string `json:"rooms"`
 	}{rooms})
 }
+
+// EncodePresence returns the block that says who is there. It has no id.
+func EncodePresence(p wire.Presence) []byte { return appendJSON(nil, eventPresence, p) }
+
+// EncodePresenceChange returns the block that says who has come and gone. It has no
+// id.
+func EncodePresenceChange(c wire.PresenceChange) []byte { return appendJSON(nil, eventPresence, c) }
 
 // EncodeRetry returns the block that tells the client to reconnect after d, in
 // whole milliseconds, once the stream ends. It causes no event.
