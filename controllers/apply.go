@@ -120,6 +120,8 @@ func (a *applier) current(ctx context.Context, obj render.Object, ref objectRef)
 		found = &v1alpha1.Pusher{}
 	case "Deployment":
 		found = &appsv1.Deployment{}
+	case "StatefulSet":
+		found = &appsv1.StatefulSet{}
 	case "Secret":
 		cached, found = a.secrets, meta
 	default:

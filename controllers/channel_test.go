@@ -80,8 +80,8 @@ var _ = Describe("A Channel of its own", func() {
 
 	It("says what keeps its own Pusher from being accepted", func(ctx SpecContext) {
 		s := newSpace(ctx)
-		ch := s.channel(ctx, "orders", "{pusher: {replicas: 3}}")
-		says(ctx, ch, not("Accepted", "BrokerRequired"), not("Applied", "NotAccepted"), not("Ready", "NoReadyPods"))
+		ch := s.channel(ctx, "orders", "{pusher: {broker: {nats: {url: 'nats://nats:4222', credentialsSecretRef: {name: none}}}}}")
+		says(ctx, ch, not("Accepted", "SecretNotFound"), not("Applied", "NotAccepted"), not("Ready", "NoReadyPods"))
 	})
 
 	It("never takes over a Pusher that is not its own", func(ctx SpecContext) {
@@ -239,7 +239,7 @@ var _ = Describe("The samples", func() {
 		}
 		list := &v1alpha1.ChannelList{}
 		Expect(api.List(ctx, list, client.InNamespace(string(s)))).To(Succeed())
-		Expect(list.Items).To(HaveLen(7))
+		Expect(list.Items).To(HaveLen(9))
 		for i := range list.Items {
 			says(ctx, &list.Items[i], is("Accepted", "Accepted"))
 		}

@@ -23,6 +23,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/klaxon-dev/klaxon/api/v1alpha1"
+	"github.com/klaxon-dev/klaxon/cmd/broker/status"
 	"github.com/klaxon-dev/klaxon/controllers"
 	"github.com/klaxon-dev/klaxon/pusher/settings"
 )
@@ -34,6 +35,8 @@ type fakeNode struct {
 	mu   sync.Mutex
 	pods map[string]*fakePod // by IP
 	next int
+
+	brokers map[string]*status.Node // by IP
 }
 
 // fakePod is a push server.
@@ -50,7 +53,9 @@ type fakePod struct {
 	asked       int
 }
 
-func newFakeNode() *fakeNode { return &fakeNode{pods: map[string]*fakePod{}} }
+func newFakeNode() *fakeNode {
+	return &fakeNode{pods: map[string]*fakePod{}, brokers: map[string]*status.Node{}}
+}
 
 // run starts n ready pods of a Pusher and reports its Deployment as rolled out.
 func (n *fakeNode) run(ctx context.Context, s space, pusher string, count int) []*fakePod {
@@ -99,6 +104,38 @@ func (n *fakeNode) start(ctx context.Context, d *appsv1.Deployment, pusher strin
 	return p
 }
 
+// broker starts the three nodes of a Pusher's managed broker, as whole as can be.
+func (n *fakeNode) broker(ctx context.Context, s space, pusher string) {
+	GinkgoHelper()
+	set := &appsv1.StatefulSet{}
+	Eventually(func() error { return api.Get(ctx, s.key(pusher+"-broker"), set) }).Should(Succeed())
+	for i := range *set.Spec.Replicas {
+		pod := &corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{Namespace: set.Namespace, Name: fmt.Sprintf("%s-%d", set.Name, i), Labels: maps.Clone(set.Spec.Template.Labels)},
+			Spec:       set.Spec.Template.Spec,
+		}
+		pod.Labels[appsv1.ControllerRevisionHashLabelKey] = "first"
+		pod.Spec.ServiceAccountName = ""
+		pod.Spec.Volumes = append(pod.Spec.Volumes, corev1.Volume{Name: "data", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}})
+		Expect(api.Create(ctx, pod)).To(Succeed())
+		n.mu.Lock()
+		n.next++
+		ip := fmt.Sprintf("10.1.%d.%d", n.next/250, n.next%250+1)
+		n.brokers[ip] = &status.Node{Name: pod.Name, Replicas: int(*set.Spec.Replicas), Phase: status.Running, Ready: true, MetaLeader: set.Name + "-0"}
+		n.mu.Unlock()
+		pod.Status.Phase, pod.Status.PodIP, pod.Status.PodIPs = corev1.PodRunning, ip, []corev1.PodIP{{IP: ip}}
+		pod.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}
+		Expect(api.Status().Update(ctx, pod)).To(Succeed())
+	}
+	Eventually(func() error {
+		if err := api.Get(ctx, client.ObjectKeyFromObject(set), set); err != nil {
+			return err
+		}
+		set.Status.ObservedGeneration, set.Status.UpdateRevision, set.Status.Replicas = set.Generation, "first", *set.Spec.Replicas
+		return api.Status().Update(ctx, set)
+	}).Should(Succeed())
+}
+
 // ready sets whether a pod is ready.
 func (n *fakeNode) ready(ctx context.Context, p *fakePod, status corev1.ConditionStatus) {
 	GinkgoHelper()
@@ -117,6 +154,17 @@ func (n *fakeNode) tell(p *fakePod, f func(*fakePod)) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	f(p)
+}
+
+// NodeStatus is what a node of a broker answers on /status.
+func (n *fakeNode) NodeStatus(_ context.Context, ip, _ string) (*status.Node, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if answer := n.brokers[ip]; answer != nil {
+		copied := *answer
+		return &copied, nil
+	}
+	return nil, errors.New("no route to host")
 }
 
 // PodStatus is what a push server answers on /status.

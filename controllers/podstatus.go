@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/klaxon-dev/klaxon/cmd/broker/status"
 	"github.com/klaxon-dev/klaxon/controllers/render"
 	"github.com/klaxon-dev/klaxon/pusher/settings"
 )
@@ -30,6 +31,8 @@ type StatusReader interface {
 	// whom token is the admin credential. Errors read the same for the same
 	// cause, because they end up in conditions.
 	PodStatus(ctx context.Context, ip, token string) (*settings.Status, error)
+	// NodeStatus does so for a pod of a managed broker.
+	NodeStatus(ctx context.Context, ip, token string) (*status.Node, error)
 }
 
 // ErrUnauthorized is a StatusReader's error when the pod knows another admin
@@ -53,28 +56,38 @@ func NewStatusReader() StatusReader {
 }
 
 func (h *httpStatus) PodStatus(ctx context.Context, ip, token string) (*settings.Status, error) {
-	target := url.URL{Scheme: "http", Host: net.JoinHostPort(ip, strconv.Itoa(render.AdminPort)), Path: "/status"}
+	s := &settings.Status{}
+	return s, h.ask(ctx, net.JoinHostPort(ip, strconv.Itoa(render.AdminPort)), token, s)
+}
+
+func (h *httpStatus) NodeStatus(ctx context.Context, ip, token string) (*status.Node, error) {
+	n := &status.Node{}
+	return n, h.ask(ctx, net.JoinHostPort(ip, strconv.Itoa(render.BrokerHealthPort)), token, n)
+}
+
+// ask reads what /status at an address answers.
+func (h *httpStatus) ask(ctx context.Context, address, token string, into any) error {
+	target := url.URL{Scheme: "http", Host: address, Path: "/status"}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, target.String(), nil)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	req.Header.Set("Authorization", "Bearer "+token)
 	resp, err := h.client.Do(req)
 	if err != nil {
-		return nil, steady(err)
+		return steady(err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode == http.StatusUnauthorized {
-		return nil, ErrUnauthorized
+		return ErrUnauthorized
 	}
 	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("/status answers %s", resp.Status)
+		return fmt.Errorf("/status answers %s", resp.Status)
 	}
-	status := &settings.Status{}
-	if err := json.NewDecoder(io.LimitReader(resp.Body, maxStatus)).Decode(status); err != nil {
-		return nil, fmt.Errorf("/status cannot be read: %w", steady(err))
+	if err := json.NewDecoder(io.LimitReader(resp.Body, maxStatus)).Decode(into); err != nil {
+		return fmt.Errorf("/status cannot be read: %w", steady(err))
 	}
-	return status, nil
+	return nil
 }
 
 // steady drops what differs between two errors of the same cause, such as the

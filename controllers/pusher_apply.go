@@ -27,13 +27,22 @@ func (r *PusherReconciler) applyObjects(ctx context.Context, in *gathered, round
 	if err != nil {
 		return fmt.Errorf("pack settings: %w", err)
 	}
-	objects := render.Objects(render.Input{Pusher: in.pusher, Image: r.image, AdminToken: in.adminToken, Settings: packed, Broker: round.compiled.Settings.Pusher.BrokerFingerprint()})
+	input := render.Input{
+		Pusher: in.pusher, Image: r.image, AdminToken: in.adminToken, Seed: in.seed, Settings: packed,
+		Broker: round.compiled.Settings.Pusher.BrokerFingerprint(),
+	}
+	if round.managed != nil {
+		input.Managed = &render.ManagedBroker{Spec: round.managed.spec, Files: round.managed.files}
+	}
+	objects := render.Objects(input)
 	for _, obj := range objects {
 		if err := r.applier.apply(ctx, in.pusher, obj); err != nil {
 			return round.fail(err)
 		}
 	}
-	round.generation = r.applier.generation(deploymentRef(client.ObjectKeyFromObject(in.pusher)))
+	key := client.ObjectKeyFromObject(in.pusher)
+	round.generation = r.applier.generation(deploymentRef(key))
+	round.brokerGeneration = r.applier.generation(statefulSetRef(key))
 	return round.fail(r.prune(ctx, in.pusher, len(packed.Parts)))
 }
 
@@ -83,6 +92,10 @@ func deploymentRef(pusher types.NamespacedName) objectRef {
 	return objectRef{"Deployment", types.NamespacedName{Namespace: pusher.Namespace, Name: render.DeploymentName(pusher.Name)}}
 }
 
+func statefulSetRef(pusher types.NamespacedName) objectRef {
+	return objectRef{"StatefulSet", types.NamespacedName{Namespace: pusher.Namespace, Name: render.BrokerName(pusher.Name)}}
+}
+
 // objectRefs names every object that a Pusher can have.
 func objectRefs(pusher types.NamespacedName) []objectRef {
 	in := func(kind, name string) objectRef {
@@ -95,6 +108,13 @@ func objectRefs(pusher types.NamespacedName) []objectRef {
 		in("Service", render.EventsService(pusher.Name)),
 		in("Service", render.PodsService(pusher.Name)),
 		in("Secret", render.AdminSecret(pusher.Name)),
+		in("Secret", render.KeysSecret(pusher.Name)),
+		in("PodDisruptionBudget", render.DeploymentName(pusher.Name)),
+		statefulSetRef(pusher),
+		in("ServiceAccount", render.BrokerName(pusher.Name)),
+		in("Service", render.BrokerName(pusher.Name)),
+		in("Secret", render.BrokerName(pusher.Name)),
+		in("PodDisruptionBudget", render.BrokerName(pusher.Name)),
 	}
 	for i := range settings.MaxParts {
 		refs = append(refs, in("Secret", render.SettingsSecret(pusher.Name, i)))

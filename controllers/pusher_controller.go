@@ -21,10 +21,11 @@ import (
 
 // +kubebuilder:rbac:groups=push.klaxon.dev,resources=pushers,verbs=get;list;watch;create;patch
 // +kubebuilder:rbac:groups=push.klaxon.dev,resources=pushers/status,verbs=patch
-// +kubebuilder:rbac:groups=apps,resources=deployments,verbs=get;list;watch;create;patch
+// +kubebuilder:rbac:groups=apps,resources=deployments;statefulsets,verbs=get;list;watch;create;patch
 // +kubebuilder:rbac:groups="",resources=services;serviceaccounts,verbs=get;list;watch;create;patch
 // +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create;patch;delete
-// +kubebuilder:rbac:groups="",resources=pods,verbs=list;watch;patch
+// +kubebuilder:rbac:groups=policy,resources=poddisruptionbudgets,verbs=get;list;watch;create;patch
+// +kubebuilder:rbac:groups="",resources=pods,verbs=list;watch;patch;delete
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 
 // identityWait is how soon a reconcile that lacks the first keys tries again.
@@ -40,6 +41,7 @@ type PusherReconciler struct {
 	gatherer *gatherer
 	applier  *applier
 	rollouts *rollouts
+	brokers  *brokers
 	board    *board
 	events   transitions
 	counts   counts
@@ -73,6 +75,9 @@ func (r *PusherReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctr
 		failure = r.applyObjects(ctx, found, &round)
 	}
 	round.pods = r.rollouts.observe(ctx, found, &round)
+	if failed := r.brokers.observe(ctx, found, &round); failed != nil {
+		failure = errors.Join(failure, round.fail(failed))
+	}
 	if round.unknownKeys() {
 		r.gatherer.identity.refresh()
 	}
@@ -84,7 +89,8 @@ func (r *PusherReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctr
 	if failure != nil || err != nil {
 		return ctrl.Result{}, errors.Join(failure, err)
 	}
-	return ctrl.Result{RequeueAfter: r.rollouts.next(&round, wait.Jitter(r.interval, 0.1)), Priority: round.priority()}, nil
+	regular := wait.Jitter(r.interval, 0.1)
+	return ctrl.Result{RequeueAfter: min(r.rollouts.next(&round, regular), round.broker.next(regular)), Priority: round.priority()}, nil
 }
 
 // writeStatus patches the status if it changed, and tells of transitions. Counts
@@ -105,6 +111,7 @@ func (r *PusherReconciler) writeStatus(ctx context.Context, p *v1alpha1.Pusher, 
 func (r *PusherReconciler) forget(pusher types.NamespacedName) {
 	r.board.forget(pusher)
 	r.rollouts.forget(pusher)
+	r.brokers.forget(pusher)
 	r.gatherer.forget(pusher)
 	r.applier.forget(objectRefs(pusher)...)
 }

@@ -6,31 +6,29 @@ package controllers
 import (
 	"cmp"
 	"context"
-	"crypto/hkdf"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/klaxon-dev/klaxon/api/v1alpha1"
 	"github.com/klaxon-dev/klaxon/controllers/compile"
+	"github.com/klaxon-dev/klaxon/controllers/keys"
 	"github.com/klaxon-dev/klaxon/controllers/render"
 	"github.com/klaxon-dev/klaxon/pusher/settings"
 )
-
-// adminTokenBytes of randomness make the admin credential.
-const adminTokenBytes = 32
 
 // gathered is all that one round reads before it decides anything.
 type gathered struct {
@@ -39,8 +37,12 @@ type gathered struct {
 	secrets    compile.Secrets
 	issuer     *settings.ServiceAccountIssuer
 	adminToken string
-	deployment *appsv1.Deployment // nil when there is none
-	pods       []corev1.Pod       // those that are not ending
+	seed       []byte
+	deployment *appsv1.Deployment  // nil when there is none
+	pods       []corev1.Pod        // those that are not ending
+	brokerSet  *appsv1.StatefulSet // nil when there is none
+	brokerPods []corev1.Pod        // those that are ending, too
+	now        time.Time
 }
 
 // gatherer reads what a Pusher's round needs.
@@ -54,13 +56,13 @@ type gatherer struct {
 
 	mu sync.Mutex
 	// Guarded by mu.
-	credentials map[types.NamespacedName]credential
+	secretsRead map[types.NamespacedName]ownSecret
 }
 
-// credential is an admin credential as a version of its Secret held it.
-type credential struct {
+// ownSecret is a value as a version of its Secret held it.
+type ownSecret struct {
 	version string
-	token   string
+	value   []byte
 }
 
 func (g *gatherer) identityKnown() bool {
@@ -69,7 +71,7 @@ func (g *gatherer) identityKnown() bool {
 }
 
 func (g *gatherer) gather(ctx context.Context, p *v1alpha1.Pusher) (*gathered, error) {
-	out := &gathered{pusher: p}
+	out := &gathered{pusher: p, now: time.Now()}
 	var err error
 	if out.issuer, err = g.knownIssuer(ctx, p); err != nil {
 		return nil, err
@@ -80,13 +82,34 @@ func (g *gatherer) gather(ctx context.Context, p *v1alpha1.Pusher) (*gathered, e
 	if out.secrets, err = g.offered.lookup(ctx, p, out.channels); err != nil {
 		return nil, err
 	}
-	if out.adminToken, err = g.credential(ctx, p); err != nil {
+	token, err := g.secret(ctx, p, render.AdminSecret(p.Name), render.AdminTokenKey)
+	if err != nil {
 		return nil, err
 	}
-	if out.deployment, err = g.deployment(ctx, p); err != nil {
+	if out.adminToken = string(token); token == nil {
+		out.adminToken = base64.RawURLEncoding.EncodeToString(keys.NewSeed())
+	}
+	if out.seed, err = g.secret(ctx, p, render.KeysSecret(p.Name), render.SeedKey); err != nil {
 		return nil, err
 	}
-	out.pods, err = g.pods(ctx, p)
+	if out.seed == nil {
+		out.seed = keys.NewSeed()
+	}
+	if out.deployment, err = owned(ctx, g.client, p, render.DeploymentName(p.Name), &appsv1.Deployment{}); err != nil {
+		return nil, err
+	}
+	if out.brokerSet, err = owned(ctx, g.client, p, render.BrokerName(p.Name), &appsv1.StatefulSet{}); err != nil {
+		return nil, err
+	}
+	if out.brokerPods, err = g.pods(ctx, p, render.BrokerSelector(p.Name)); err != nil {
+		return nil, err
+	}
+	all, err := g.pods(ctx, p, render.Selector(p.Name))
+	for i := range all {
+		if pod := &all[i]; pod.DeletionTimestamp.IsZero() && pod.Status.Phase != corev1.PodFailed && pod.Status.Phase != corev1.PodSucceeded {
+			out.pods = append(out.pods, *pod)
+		}
+	}
 	return out, err
 }
 
@@ -132,99 +155,82 @@ func ownerChannel(p *v1alpha1.Pusher) *metav1.OwnerReference {
 	return owner
 }
 
-// credential returns the Pusher's admin credential, or a new one when its
-// Secret does not hold any. A Secret of somebody else is never read.
-func (g *gatherer) credential(ctx context.Context, p *v1alpha1.Pusher) (string, error) {
-	key := types.NamespacedName{Namespace: p.Namespace, Name: render.AdminSecret(p.Name)}
+// secret returns a value that the operator keeps in a Secret of the Pusher's, nil
+// when that does not hold any. A Secret of somebody else is never read.
+func (g *gatherer) secret(ctx context.Context, p *v1alpha1.Pusher, name, at string) ([]byte, error) {
+	key := types.NamespacedName{Namespace: p.Namespace, Name: name}
 	meta := &metav1.PartialObjectMetadata{}
 	meta.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
 	err := g.own.Get(ctx, key, meta)
 	if err == nil {
 		if known, ok := g.known(key); ok && known.version == meta.ResourceVersion {
-			return known.token, nil
+			return known.value, nil
 		}
 	} else if !apierrors.IsNotFound(err) {
-		return "", fmt.Errorf("get Secret %s: %w", key.Name, err)
+		return nil, fmt.Errorf("get Secret %s: %w", key.Name, err)
 	}
 	secret := &corev1.Secret{}
 	err = g.live.Get(ctx, key, secret)
 	if err != nil && !apierrors.IsNotFound(err) {
-		return "", fmt.Errorf("get Secret %s: %w", key.Name, err)
+		return nil, fmt.Errorf("get Secret %s: %w", key.Name, err)
 	}
 	if err == nil && heldBy(secret, p, objectRef{"Secret", key}) == nil {
-		if token := secret.Data[render.AdminTokenKey]; len(token) >= settings.MinSecretBytes {
-			g.know(key, credential{secret.ResourceVersion, string(token)})
-			return string(token), nil
+		if value := secret.Data[at]; len(value) >= settings.MinSecretBytes {
+			g.know(key, ownSecret{secret.ResourceVersion, value})
+			return value, nil
 		}
 	}
-	random := make([]byte, adminTokenBytes)
-	rand.Read(random)
-	return base64.RawURLEncoding.EncodeToString(random), nil
+	return nil, nil
 }
 
-func (g *gatherer) known(key types.NamespacedName) (credential, bool) {
+func (g *gatherer) known(key types.NamespacedName) (ownSecret, bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	c, ok := g.credentials[key]
+	c, ok := g.secretsRead[key]
 	return c, ok
 }
 
-func (g *gatherer) know(key types.NamespacedName, c credential) {
+func (g *gatherer) know(key types.NamespacedName, c ownSecret) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.credentials[key] = c
+	g.secretsRead[key] = c
 }
 
 func (g *gatherer) forget(pusher types.NamespacedName) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	delete(g.credentials, types.NamespacedName{Namespace: pusher.Namespace, Name: render.AdminSecret(pusher.Name)})
+	for _, name := range []string{render.AdminSecret(pusher.Name), render.KeysSecret(pusher.Name)} {
+		delete(g.secretsRead, types.NamespacedName{Namespace: pusher.Namespace, Name: name})
+	}
 }
 
-func (g *gatherer) deployment(ctx context.Context, p *v1alpha1.Pusher) (*appsv1.Deployment, error) {
-	d := &appsv1.Deployment{}
-	err := g.client.Get(ctx, types.NamespacedName{Namespace: p.Namespace, Name: render.DeploymentName(p.Name)}, d)
+// owned returns an object of the Pusher's, nil when there is none.
+func owned[T client.Object](ctx context.Context, from client.Client, p *v1alpha1.Pusher, name string, object T) (none T, err error) {
+	err = from.Get(ctx, types.NamespacedName{Namespace: p.Namespace, Name: name}, object)
 	if apierrors.IsNotFound(err) {
-		return nil, nil
+		return none, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("get Deployment %s: %w", render.DeploymentName(p.Name), err)
+		return none, fmt.Errorf("get %T %s: %w", object, name, err)
 	}
-	if !metav1.IsControlledBy(d, p) {
-		return nil, nil
+	if !metav1.IsControlledBy(object, p) {
+		return none, nil
 	}
-	return d, nil
+	return object, nil
 }
 
-func (g *gatherer) pods(ctx context.Context, p *v1alpha1.Pusher) ([]corev1.Pod, error) {
+func (g *gatherer) pods(ctx context.Context, p *v1alpha1.Pusher, selector labels.Set) ([]corev1.Pod, error) {
 	list := &corev1.PodList{}
-	if err := g.client.List(ctx, list, client.InNamespace(p.Namespace), client.MatchingLabels(render.Selector(p.Name))); err != nil {
+	if err := g.client.List(ctx, list, client.InNamespace(p.Namespace), client.MatchingLabels(selector)); err != nil {
 		return nil, fmt.Errorf("list pods of Pusher %s: %w", p.Name, err)
 	}
-	alive := list.Items[:0]
-	for i := range list.Items {
-		pod := &list.Items[i]
-		if pod.DeletionTimestamp.IsZero() && pod.Status.Phase != corev1.PodFailed && pod.Status.Phase != corev1.PodSucceeded {
-			alive = append(alive, *pod)
-		}
-	}
 	// The cache lists in any order; what is said of the first must not change with it.
-	slices.SortFunc(alive, func(a, b corev1.Pod) int { return cmp.Compare(a.Name, b.Name) })
-	return alive, nil
+	slices.SortFunc(list.Items, func(a, b corev1.Pod) int { return cmp.Compare(a.Name, b.Name) })
+	return list.Items, nil
 }
 
 // tokenSHA256 is what the settings say of the admin credential.
 func tokenSHA256(token string) string {
 	sum := sha256.Sum256([]byte(token))
 	return hex.EncodeToString(sum[:])
-}
-
-// sessionKey follows from the admin credential, which the replicas do not know and
-// which stays the same.
-func sessionKey(token string) []byte {
-	key, err := hkdf.Key(sha256.New, []byte(token), nil, "klaxon session key", settings.SessionKeyBytes)
-	if err != nil {
-		panic("controllers: " + err.Error()) // only for lengths that are too large
-	}
-	return key
 }

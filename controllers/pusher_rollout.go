@@ -78,7 +78,11 @@ func (r *rollouts) observe(ctx context.Context, in *gathered, round *round) []po
 		slots <- struct{}{}
 		asking.Go(func() {
 			defer func() { <-slots }()
-			views[i].status, views[i].err = r.reader.PodStatus(ctx, pod.Status.PodIP, in.adminToken)
+			if s, err := r.reader.PodStatus(ctx, pod.Status.PodIP, in.adminToken); err != nil {
+				views[i].err = err
+			} else {
+				views[i].status = s
+			}
 		})
 	}
 	asking.Wait()

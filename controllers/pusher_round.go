@@ -5,7 +5,6 @@ package controllers
 
 import (
 	"errors"
-	"fmt"
 
 	appsv1 "k8s.io/api/apps/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -13,7 +12,7 @@ import (
 
 	"github.com/klaxon-dev/klaxon/api/v1alpha1"
 	"github.com/klaxon-dev/klaxon/controllers/compile"
-	"github.com/klaxon-dev/klaxon/controllers/render"
+	"github.com/klaxon-dev/klaxon/controllers/keys"
 	"github.com/klaxon-dev/klaxon/pusher/settings"
 )
 
@@ -28,6 +27,11 @@ type round struct {
 	deployment *appsv1.Deployment
 	generation int64 // of the Deployment as it was last applied
 	pods       []podView
+
+	brokerKind       string         // as status.broker has it
+	managed          *managedBroker // the broker to run; nil: none
+	brokerGeneration int64          // of its StatefulSet as it was last applied
+	broker           *brokerView    // nil: none
 }
 
 // podView is a pod as it was seen in a round.
@@ -49,14 +53,17 @@ func (p podView) behind(wanted string) bool {
 // decide compiles the settings and judges the Pusher.
 func decide(in *gathered) round {
 	r := round{pusher: in.pusher, channels: in.channels, deployment: in.deployment}
-	r.compiled = compile.Compile(compile.Input{
+	input := compile.Input{
 		Pusher: in.pusher, Channels: in.channels, Secrets: in.secrets,
-		Issuer: in.issuer, AdminTokenSHA256: tokenSHA256(in.adminToken), SessionKey: sessionKey(in.adminToken),
-	})
-	r.refusal = r.compiled.Pusher
-	if n := render.Replicas(in.pusher); n > 1 && in.pusher.Spec.Broker == nil {
-		r.refusal = &compile.Refusal{Reason: v1alpha1.ReasonBrokerRequired, Message: fmt.Sprintf(
-			"spec.replicas is %d: more than one replica needs a broker between them; set spec.broker.nats, or replicas to 1", n)}
+		Issuer: in.issuer, AdminTokenSHA256: tokenSHA256(in.adminToken), SessionKey: keys.Derive(in.seed, "session key", settings.SessionKeyBytes),
+	}
+	var refusal *compile.Refusal
+	if r.brokerKind, r.managed, refusal = chooseBroker(in); r.managed != nil {
+		input.Managed = r.managed.way
+	}
+	r.compiled = compile.Compile(input)
+	if r.refusal = r.compiled.Pusher; refusal != nil {
+		r.refusal = refusal
 	}
 	return r
 }

@@ -9,6 +9,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/klaxon-dev/klaxon/api/v1alpha1"
@@ -24,10 +25,10 @@ func pusherStatus(r *round) v1alpha1.PusherStatus {
 		Selector:   render.Selector(p.Name).String(),
 		Revision:   p.Status.Revision,
 		Channels:   p.Status.Channels,
-		Broker:     v1alpha1.BrokerMemory,
+		Broker:     p.Status.Broker,
 	}
-	if p.Spec.Broker != nil {
-		out.Broker = v1alpha1.BrokerNATS
+	if r.refusal == nil {
+		out.Broker = r.brokerKind
 	}
 	for _, pod := range r.pods {
 		if !pod.ready {
@@ -45,6 +46,11 @@ func pusherStatus(r *round) v1alpha1.PusherStatus {
 	pusherAccepted(r).set(&out.Conditions, v1alpha1.ConditionAccepted, p.Generation)
 	pusherApplied(r).set(&out.Conditions, v1alpha1.ConditionApplied, p.Generation)
 	pusherReady(r).set(&out.Conditions, v1alpha1.ConditionReady, p.Generation)
+	if r.broker != nil {
+		r.broker.verdict().set(&out.Conditions, v1alpha1.ConditionBrokerReady, p.Generation)
+	} else {
+		meta.RemoveStatusCondition(&out.Conditions, v1alpha1.ConditionBrokerReady)
+	}
 	return out
 }
 
@@ -67,6 +73,12 @@ func pusherApplied(r *round) verdict {
 	}
 	if v := rolledOut(r.deployment, r.generation); v != nil {
 		return *v
+	}
+	if r.broker != nil && r.broker.pending {
+		return verdict{metav1.ConditionFalse, v1alpha1.ReasonPending, "The broker's pods are being made"}
+	}
+	if r.broker != nil && len(r.broker.outdated) > 0 {
+		return verdict{metav1.ConditionFalse, v1alpha1.ReasonPending, "The broker's nodes are being replaced, one at a time"}
 	}
 	if render.Replicas(r.pusher) == 0 && len(r.pods) == 0 {
 		return verdict{metav1.ConditionTrue, v1alpha1.ReasonApplied, "No replicas are asked for and none run"}

@@ -5,8 +5,11 @@ package controllers_test
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"net/url"
 	"strings"
 	"time"
 
@@ -172,9 +175,74 @@ var _ = Describe("A Pusher that may not be changed", func() {
 		before := d.Spec.Template.Annotations[v1alpha1.AnnotationBroker]
 		Expect(before).NotTo(BeEmpty())
 		login("second")
+		Eventually(func() string { return mounted(ctx, string(s), "edge").Pusher.NATS.Password }).Should(Equal("second"))
+		Expect(api.Get(ctx, s.key("edge-pusher"), d)).To(Succeed())
+		Expect(d.Spec.Template.Annotations[v1alpha1.AnnotationBroker]).To(Equal(before)) // it is used without a restart
+		change(ctx, p, func(p *v1alpha1.Pusher) { p.Spec.Broker.NATS.URL = "nats://another.infra:4222" })
 		Eventually(func(g Gomega) {
 			g.Expect(api.Get(ctx, s.key("edge-pusher"), d)).To(Succeed())
 			g.Expect(d.Spec.Template.Annotations[v1alpha1.AnnotationBroker]).NotTo(Equal(before))
+		}).Should(Succeed())
+	})
+
+	It("runs a broker for several replicas that come without one, for good", func(ctx SpecContext) {
+		s := newSpace(ctx)
+		p := s.pusher(ctx, "edge", "{replicas: 3}")
+		ch := s.channel(ctx, "orders", "{pusherRef: {name: edge}}")
+		says(ctx, p, is("Accepted", "Accepted"), not("BrokerReady", "NotWhole"), not("Applied", "Pending"))
+		node.broker(ctx, s, "edge")
+		node.run(ctx, s, "edge", 3)
+		says(ctx, p, is("Applied", "Applied"), is("Ready", "Ready"), is("BrokerReady", "Ready"))
+		says(ctx, ch, served...)
+		Expect(api.Get(ctx, s.key("edge"), p)).To(Succeed())
+		Expect(p.Status.Broker).To(Equal("Managed"))
+
+		// What both sides are given fits together.
+		files, way := &corev1.Secret{}, mounted(ctx, string(s), "edge").Pusher.NATS
+		Expect(api.Get(ctx, s.key("edge-broker"), files)).To(Succeed())
+		Expect(string(files.Data["clients"])).To(Equal(way.User + ":" + way.Password + "\n"))
+		Expect(files.Data["ca.crt"]).To(Equal(way.CA))
+		Expect(way.Replicas).To(Equal(3))
+		server, err := tls.X509KeyPair(files.Data["tls.crt"], files.Data["tls.key"])
+		Expect(err).NotTo(HaveOccurred())
+		roots := x509.NewCertPool()
+		Expect(roots.AppendCertsFromPEM(way.CA)).To(BeTrue())
+		for _, one := range strings.Split(way.URL, ",") {
+			u, err := url.Parse(one)
+			Expect(err).NotTo(HaveOccurred())
+			_, err = server.Leaf.Verify(x509.VerifyOptions{Roots: roots, DNSName: u.Hostname()})
+			Expect(err).NotTo(HaveOccurred())
+		}
+		_, err = tls.X509KeyPair(way.Certificate, way.Key)
+		Expect(err).NotTo(HaveOccurred())
+
+		// Scaling changes nothing of it.
+		set := &appsv1.StatefulSet{}
+		Expect(api.Get(ctx, s.key("edge-broker"), set)).To(Succeed())
+		before := set.Generation
+		change(ctx, p, func(p *v1alpha1.Pusher) { p.Spec.Replicas = new(int32(1)) })
+		d := &appsv1.Deployment{}
+		Eventually(func(g Gomega) {
+			g.Expect(api.Get(ctx, s.key("edge-pusher"), d)).To(Succeed())
+			g.Expect(*d.Spec.Replicas).To(Equal(int32(1)))
+		}).Should(Succeed())
+		Expect(api.Get(ctx, s.key("edge-broker"), set)).To(Succeed())
+		Expect(set.Generation).To(Equal(before))
+		again := &corev1.Secret{}
+		Expect(api.Get(ctx, s.key("edge-broker"), again)).To(Succeed())
+		Expect(again.ResourceVersion).To(Equal(files.ResourceVersion))
+
+		change(ctx, p, func(p *v1alpha1.Pusher) {
+			p.Spec.Broker = &v1alpha1.BrokerSpec{NATS: &v1alpha1.NATSSpec{URL: "nats://nats.infra:4222"}}
+		})
+		says(ctx, p, not("Accepted", "BrokerFixed"))
+		change(ctx, p, func(p *v1alpha1.Pusher) {
+			p.Spec.Broker = &v1alpha1.BrokerSpec{Managed: &v1alpha1.ManagedBrokerSpec{PriorityClassName: "system-cluster-critical"}}
+		})
+		says(ctx, p, is("Accepted", "Accepted"))
+		Eventually(func(g Gomega) {
+			g.Expect(api.Get(ctx, s.key("edge-broker"), set)).To(Succeed())
+			g.Expect(set.Spec.Template.Spec.PriorityClassName).To(Equal("system-cluster-critical"))
 		}).Should(Succeed())
 	})
 
@@ -322,7 +390,7 @@ var _ = Describe("Settings", func() {
 		says(ctx, p, is("Accepted", "Accepted"))
 		old := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{
 			Namespace: string(s), Name: "edge-settings-2",
-			Labels:          map[string]string{"app.kubernetes.io/name": "klaxon-pusher", v1alpha1.LabelPusher: "edge"},
+			Labels:          map[string]string{"app.kubernetes.io/managed-by": "klaxon", v1alpha1.LabelPusher: "edge"},
 			OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(p, v1alpha1.GroupVersion.WithKind("Pusher"))},
 		}}
 		theirs := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: string(s), Name: "edge-settings-3"}}

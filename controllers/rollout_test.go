@@ -22,6 +22,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/klaxon-dev/klaxon/cmd/broker/status"
 	"github.com/klaxon-dev/klaxon/pusher/settings"
 )
 
@@ -31,6 +32,10 @@ type fakePods struct {
 	mu       sync.Mutex
 	revision map[string]string
 	nudged   map[string][]string // values, by pod name
+}
+
+func (*fakePods) NodeStatus(context.Context, string, string) (*status.Node, error) {
+	return nil, errors.New("no broker here")
 }
 
 func (f *fakePods) PodStatus(_ context.Context, ip, _ string) (*settings.Status, error) {

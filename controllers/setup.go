@@ -10,6 +10,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -57,6 +58,9 @@ func CacheOptions(namespaces []string) cache.Options {
 			&corev1.Service{}:        ours,
 			&corev1.ServiceAccount{}: ours,
 			&appsv1.Deployment{}:     ours,
+			&appsv1.StatefulSet{}:    ours,
+
+			&policyv1.PodDisruptionBudget{}: ours,
 		},
 	}
 }
@@ -99,10 +103,11 @@ func Setup(ctx context.Context, mgr ctrl.Manager, opts Options) error {
 		Client: mgr.GetClient(), applier: applier, board: found, events: told, counts: paced,
 		image: opts.Image, interval: opts.StatusInterval,
 		rollouts: newRollouts(mgr.GetClient(), opts.Status),
+		brokers:  newBrokers(mgr.GetClient(), opts.Status),
 		gatherer: &gatherer{
 			client: mgr.GetClient(), live: mgr.GetAPIReader(), own: own, identity: keys,
 			offered:     newOfferedSecrets(mgr.GetClient(), mgr.GetAPIReader()),
-			credentials: map[namespacedName]credential{},
+			secretsRead: map[namespacedName]ownSecret{},
 		},
 	}
 	if err := pushers.setup(mgr, own); err != nil {

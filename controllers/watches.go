@@ -10,6 +10,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -85,6 +86,8 @@ func (r *PusherReconciler) setup(mgr ctrl.Manager, own cache.Cache) error {
 		WithOptions(controller.Options{MaxConcurrentReconciles: pusherWorkers, RateLimiter: retries()}).
 		For(&v1alpha1.Pusher{}, builder.WithPredicates(notStatus())).
 		Owns(&appsv1.Deployment{}).
+		Owns(&appsv1.StatefulSet{}).
+		Owns(&policyv1.PodDisruptionBudget{}, builder.OnlyMetadata).
 		Owns(&corev1.Service{}, builder.OnlyMetadata).
 		Owns(&corev1.ServiceAccount{}, builder.OnlyMetadata).
 		WatchesRawSource(source.Kind(own, ownSecret, toOwner)).

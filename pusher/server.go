@@ -38,6 +38,8 @@ type Config struct {
 	// Broker makes the broker, which outlives the push server and is shared with
 	// other replicas. Nil: one in memory, for one replica.
 	Broker func(Deliveries) (Broker, error)
+	// Reloaded, if not nil, is told of settings that are served from now on.
+	Reloaded func(*settings.Settings)
 }
 
 // Server is one push server.

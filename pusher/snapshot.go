@@ -128,6 +128,9 @@ func (srv *Server) Reload(s *settings.Settings) error {
 		srv.log.Warn("peers that vanish are noticed by the heartbeat only", "error", err)
 	}
 
+	if srv.config.Reloaded != nil {
+		srv.config.Reloaded(s)
+	}
 	srv.settingsError.Store(nil)
 	srv.log.Info("serving settings", "revision", s.Revision, "channels", len(s.Channels),
 		"added", len(change.added), "removed", len(change.removed), "changed", len(change.changed))

@@ -46,8 +46,9 @@ var imports = map[string][]string{
 	"cmd/klaxon/bench/meter":    {},
 	"cmd/klaxon/bench/template": {},
 
-	"controllers":           {"api/v1alpha1", "controllers/compile", "controllers/render", "pusher/settings"},
+	"controllers":           {"api/v1alpha1", "cmd/broker/status", "controllers/compile", "controllers/keys", "controllers/render", "pusher/settings"},
 	"controllers/compile":   {"api/v1alpha1", "pusher/settings"},
+	"controllers/keys":      {},
 	"controllers/render":    {"api/v1alpha1", "controllers/compile", "pusher/settings"},
 	"controllers/manifests": {"api/v1alpha1", "config/crd", "controllers/compile", "pusher/settings"},
 

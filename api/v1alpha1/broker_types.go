@@ -3,13 +3,103 @@
 
 package v1alpha1
 
+import (
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+)
+
 // BrokerSpec says what carries events between the replicas of a Pusher and keeps
 // them for clients that come back. It outlives the pods: a client that loses its pod
 // goes on at another and misses nothing.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.nats) != has(self.managed)",message="set either broker.managed, for a broker that the operator runs, or broker.nats, for a NATS that is there already"
 type BrokerSpec struct {
+	// Managed is a broker that the operator runs for this Pusher alone.
+	// +optional
+	Managed *ManagedBrokerSpec `json:"managed,omitempty"`
+
 	// NATS is a NATS with JetStream that is there already, in version 2.12 or later.
-	NATS NATSSpec `json:"nats"`
+	// +optional
+	NATS *NATSSpec `json:"nats,omitempty"`
 }
+
+// ManagedBrokerSpec shapes a broker that the operator runs: NATS JetStream, from the
+// same image as the push servers. It is deleted with its Pusher, and its volumes
+// with it. Replicas and storage are fixed when it is made.
+//
+// +kubebuilder:validation:XValidation:rule="(has(self.replicas) ? self.replicas : 3) == (has(oldSelf.replicas) ? oldSelf.replicas : 3)",message="broker.managed.replicas cannot be changed: make another Pusher"
+// +kubebuilder:validation:XValidation:rule="has(self.storage) == has(oldSelf.storage) && (!has(self.storage) || self.storage == oldSelf.storage)",message="broker.managed.storage cannot be changed: make another Pusher"
+type ManagedBrokerSpec struct {
+	// Replicas is the number of nodes: 3, of which one may be gone at any time, or 1,
+	// which is away while it restarts. Default: 3.
+	// +kubebuilder:validation:Enum=1;3
+	// +optional
+	Replicas *int32 `json:"replicas,omitempty"`
+
+	// Storage of the events.
+	// +optional
+	Storage *ManagedStorageSpec `json:"storage,omitempty"`
+
+	// Resources of the broker's container. Default: requests of 100m CPU and 128Mi
+	// memory, no limits. Changing them restarts the nodes, one at a time.
+	// +kubebuilder:validation:XValidation:rule="!has(self.claims)",message="resources.claims: brokers use no devices, leave claims out"
+	// +optional
+	Resources *corev1.ResourceRequirements `json:"resources,omitempty"`
+
+	// NodeSelector restricts the nodes by their labels.
+	// +kubebuilder:validation:MaxProperties=32
+	// +optional
+	NodeSelector map[string]LabelValue `json:"nodeSelector,omitempty"`
+
+	// Tolerations of node taints.
+	// +kubebuilder:validation:MaxItems=32
+	// +listType=atomic
+	// +optional
+	Tolerations []corev1.Toleration `json:"tolerations,omitempty"`
+
+	// PriorityClassName of the pods.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +optional
+	PriorityClassName string `json:"priorityClassName,omitempty"`
+}
+
+// ManagedStorageSpec says where a managed broker keeps events, and how many bytes.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.storageClassName) || !has(self.type) || self.type == 'Volume'",message="storage.storageClassName is for volumes: leave it out, or set storage.type to Volume"
+type ManagedStorageSpec struct {
+	// Type is Volume, a PersistentVolume for each node, or Memory, which loses
+	// everything when all nodes restart. Default: Volume.
+	// +optional
+	Type ManagedStorageType `json:"type,omitempty"`
+
+	// Size of each node's volume or, with Memory, of what it keeps in memory, which
+	// must be less than its memory limit. From 64Mi to 4Ti. Default: 10Gi, with
+	// Memory 256Mi.
+	// +kubebuilder:validation:XIntOrString
+	// +kubebuilder:validation:MaxLength=20
+	// +kubebuilder:validation:XValidation:rule="isQuantity(string(self)) && quantity(string(self)).isInteger() && quantity(string(self)).compareTo(quantity('64Mi')) >= 0 && quantity(string(self)).compareTo(quantity('4Ti')) <= 0",message="storage.size is a whole number of bytes from 64Mi to 4Ti, for example 10Gi"
+	// +optional
+	Size *resource.Quantity `json:"size,omitempty"`
+
+	// StorageClassName of the volumes. Default: the cluster's default class.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +optional
+	StorageClassName *string `json:"storageClassName,omitempty"`
+}
+
+// ManagedStorageType is where a managed broker keeps events.
+//
+// +kubebuilder:validation:Enum=Volume;Memory
+type ManagedStorageType string
+
+const (
+	// ManagedStorageVolume keeps events in PersistentVolumes.
+	ManagedStorageVolume ManagedStorageType = "Volume"
+	// ManagedStorageMemory keeps events in the nodes' memory.
+	ManagedStorageMemory ManagedStorageType = "Memory"
+)
 
 // NATSSpec says where a NATS is and how to log in. Changing it restarts the pods. The
 // Pusher has one stream there, klaxon_<namespace>_<name>, which stays when the Pusher
@@ -69,4 +159,7 @@ const (
 	BrokerMemory = "Memory"
 	// BrokerNATS: spec.broker.nats.
 	BrokerNATS = "NATS"
+	// BrokerManaged: spec.broker.managed, or a Pusher that was made with several
+	// replicas and no broker.
+	BrokerManaged = "Managed"
 )

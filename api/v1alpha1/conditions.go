@@ -19,6 +19,9 @@ const (
 	// ConditionReady says whether clients can connect now. It stays True while
 	// an earlier revision still serves.
 	ConditionReady = "Ready"
+	// ConditionBrokerReady: all nodes of the managed broker are there, have all that
+	// they should have, and are as the Pusher asks for.
+	ConditionBrokerReady = "BrokerReady"
 )
 
 // Reasons of conditions that are True.
@@ -40,6 +43,8 @@ const (
 	ReasonConflict = "Conflict"
 	// ReasonBrokerRequired: more than one replica needs a broker between them.
 	ReasonBrokerRequired = "BrokerRequired"
+	// ReasonBrokerFixed: another broker was chosen when the Pusher was made, and has its events.
+	ReasonBrokerFixed = "BrokerFixed"
 	// ReasonSecretNotFound: a referenced Secret does not exist.
 	ReasonSecretNotFound = "SecretNotFound"
 	// ReasonSecretNotAllowed: a referenced Secret lacks the label push.klaxon.dev/allow: "true".
@@ -66,6 +71,8 @@ const (
 	ReasonSettingsRejected = "SettingsRejected"
 	// ReasonNoReadyPods: no pod of the Pusher is ready.
 	ReasonNoReadyPods = "NoReadyPods"
+	// ReasonNotWhole: a node of the managed broker is away, or has yet to catch up.
+	ReasonNotWhole = "NotWhole"
 	// ReasonStatusUnreachable: the operator could not ask the pods what they serve.
 	ReasonStatusUnreachable = "StatusUnreachable"
 )

@@ -43,17 +43,19 @@ type PusherList struct {
 
 // PusherSpec describes the push servers. Everything is optional.
 type PusherSpec struct {
-	// Replicas is the number of pods. More than one needs a broker between them:
-	// without one such a Pusher is not accepted (BrokerRequired) and what runs is
-	// left as it is.
+	// Replicas is the number of pods. More than one needs a broker between them. A
+	// Pusher that is made with several and no broker gets a managed one; one that was
+	// made with one keeps its events in memory, and is not accepted with more
+	// (BrokerRequired): what runs is left as it is.
 	// +kubebuilder:default=1
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=100
 	// +optional
 	Replicas *int32 `json:"replicas,omitempty"`
 
-	// Broker carries events between the pods. Without it they live in the memory of
-	// the only pod, and end with it.
+	// Broker carries events between the pods. Without it, status.broker says what
+	// does: Memory, where events end with the only pod, or Managed. That is decided
+	// once, when the Pusher is made; scaling never changes it.
 	// +optional
 	Broker *BrokerSpec `json:"broker,omitempty"`
 
@@ -205,7 +207,7 @@ type AnnotationValue string
 
 // PusherStatus is what the operator has found out about a Pusher.
 type PusherStatus struct {
-	// Conditions: Accepted, Applied and Ready.
+	// Conditions: Accepted, Applied, Ready and, of a managed broker, BrokerReady.
 	// +listType=map
 	// +listMapKey=type
 	// +kubebuilder:validation:MaxItems=8
@@ -222,7 +224,7 @@ type PusherStatus struct {
 	// +optional
 	ReadyReplicas int32 `json:"readyReplicas"`
 
-	// Broker that carries the events: Memory or NATS.
+	// Broker that carries the events: Memory, NATS or Managed.
 	// +optional
 	Broker string `json:"broker,omitempty"`
 

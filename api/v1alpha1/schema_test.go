@@ -97,6 +97,7 @@ const (
 	historyBytesRule = "history.bytes is a whole number of bytes from 1Mi to 1Gi"
 	compressRule     = "compression.minBytes is a whole number of bytes from 64 to 1Mi"
 	natsRule         = "write broker.nats.url as nats://HOST:PORT or tls://HOST:PORT"
+	brokerRule       = "set either broker.managed"
 	annotRule        = "annotations that start with push.klaxon.dev/ belong to the operator"
 )
 

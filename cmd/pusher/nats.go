@@ -14,6 +14,7 @@ import (
 	"net"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -27,7 +28,16 @@ import (
 // overNATS makes config that of one of several replicas. The returned function
 // says goodbye to the others, once the server has ended.
 func overNATS(config *pusher.Config, p *settings.Pusher, address string) (func(), error) {
-	options, err := natsOptions(p.NATS)
+	var login login
+	if err := login.set(p.NATS); err != nil {
+		return nil, err
+	}
+	config.Reloaded = func(s *settings.Settings) {
+		if err := login.set(s.Pusher.NATS); err != nil {
+			slog.Error("keeping the earlier login to NATS", "error", err)
+		}
+	}
+	options, err := natsOptions(p.NATS, &login)
 	if err != nil {
 		return nil, err
 	}
@@ -71,28 +81,48 @@ func overNATS(config *pusher.Config, p *settings.Pusher, address string) (func()
 	return func() { mesh.Close(); conn.Close() }, nil
 }
 
+// login is what NATS is shown at each login. It changes with the settings.
+type login struct {
+	user, password atomic.Pointer[string]
+	certificate    atomic.Pointer[tls.Certificate]
+}
+
+func (l *login) set(n *settings.NATS) error {
+	if n == nil {
+		return nil // the operator restarts a pod that needs no NATS any more
+	}
+	own := &tls.Certificate{}
+	if len(n.Certificate) > 0 {
+		pair, err := tls.X509KeyPair(n.Certificate, n.Key)
+		if err != nil {
+			return fmt.Errorf("settings: pusher.nats.certificate: %w", err)
+		}
+		own = &pair
+	}
+	l.certificate.Store(own)
+	l.user.Store(&n.User)
+	l.password.Store(&n.Password)
+	return nil
+}
+
 // natsOptions are how to log in.
-func natsOptions(n *settings.NATS) ([]nats.Option, error) {
+func natsOptions(n *settings.NATS, l *login) ([]nats.Option, error) {
 	var options []nats.Option
 	if n.User != "" {
-		options = append(options, nats.UserInfo(n.User, n.Password))
+		options = append(options, nats.UserInfoHandler(func() (string, string) { return *l.user.Load(), *l.password.Load() }))
 	}
 	if len(n.CA) == 0 && len(n.Certificate) == 0 {
 		return options, nil
 	}
-	config := &tls.Config{MinVersion: tls.VersionTLS12}
+	config := &tls.Config{
+		MinVersion:           tls.VersionTLS12,
+		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return l.certificate.Load(), nil },
+	}
 	if len(n.CA) > 0 {
 		config.RootCAs = x509.NewCertPool()
 		if !config.RootCAs.AppendCertsFromPEM(n.CA) {
 			return nil, errors.New("settings: pusher.nats.ca: has no certificate in PEM")
 		}
-	}
-	if len(n.Certificate) > 0 {
-		own, err := tls.X509KeyPair(n.Certificate, n.Key)
-		if err != nil {
-			return nil, fmt.Errorf("settings: pusher.nats.certificate: %w", err)
-		}
-		config.Certificates = []tls.Certificate{own}
 	}
 	return append(options, nats.Secure(config)), nil
 }

@@ -30,6 +30,9 @@ type Input struct {
 	Issuer *settings.ServiceAccountIssuer
 	// AdminTokenSHA256 is the hex SHA-256 of the admin credential; empty: none.
 	AdminTokenSHA256 string
+	// Managed is the way to the broker that the operator runs for the Pusher. Nil: there
+	// is none.
+	Managed *settings.NATS
 	// SessionKey is that of the settings. Empty: there is no broker but the memory of
 	// one push server, whatever the Pusher says, as on a laptop.
 	SessionKey []byte

@@ -285,7 +285,7 @@ func TestBrokersSecrets(t *testing.T) {
 			}
 			in := scene{Pusher: v1alpha1.Pusher{
 				ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "edge"},
-				Spec:       v1alpha1.PusherSpec{Broker: &v1alpha1.BrokerSpec{NATS: spec}},
+				Spec:       v1alpha1.PusherSpec{Broker: &v1alpha1.BrokerSpec{NATS: &spec}},
 			}, Secrets: tt.secrets}.input()
 			got := Compile(in)
 			if tt.reason == "" && (got.Pusher != nil || got.Settings == nil || got.Settings.Pusher.NATS == nil) {

@@ -41,13 +41,16 @@ func pusherSettings(in Input) (settings.Pusher, *Refusal) {
 	if m := spec.Metrics; m != nil {
 		p.Admin.OpenMetrics = m.Access == v1alpha1.MetricsOpen
 	}
-	if b := spec.Broker; b != nil && len(in.SessionKey) > 0 {
+	var refusal *Refusal
+	switch b := spec.Broker; {
+	case len(in.SessionKey) == 0:
+	case in.Managed != nil:
+		p.SessionKey, p.NATS = in.SessionKey, in.Managed
+	case b != nil && b.NATS != nil:
 		p.SessionKey = in.SessionKey
-		var refusal *Refusal
-		p.NATS, refusal = natsSettings(&b.NATS, secretReader{namespace: in.Pusher.Namespace, secrets: in.Secrets})
-		return p, refusal
+		p.NATS, refusal = natsSettings(b.NATS, secretReader{namespace: in.Pusher.Namespace, secrets: in.Secrets})
 	}
-	return p, nil
+	return p, refusal
 }
 
 // natsSettings compiles spec.broker.nats, or says why it cannot be used.

@@ -36,7 +36,7 @@ func SecretNames(ch *v1alpha1.Channel) []string {
 // once and sorted. They are all in its namespace.
 func PusherSecretNames(p *v1alpha1.Pusher) []string {
 	b := p.Spec.Broker
-	if b == nil {
+	if b == nil || b.NATS == nil {
 		return nil
 	}
 	var names []string

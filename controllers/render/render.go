@@ -28,24 +28,33 @@ type Input struct {
 	Image string
 	// AdminToken is the value of the admin credential.
 	AdminToken string
+	// Seed of all keys.
+	Seed []byte
 	// Settings, packed.
 	Settings *settings.Packed
 	// Broker changes with the way to the broker. Empty: there is none but the memory
 	// of the only pod.
 	Broker string
+	// Managed is a broker to run. Nil: none.
+	Managed *ManagedBroker
 }
 
 // Objects returns all objects of a Pusher in the order in which to apply them:
 // the settings' parts before the index that names them, and the Deployment,
 // which needs all others, last.
 func Objects(in Input) []Object {
-	out := []Object{serviceAccount(in.Pusher), adminSecret(in.Pusher, in.AdminToken)}
+	out := []Object{serviceAccount(in.Pusher, DeploymentName(in.Pusher.Name), Labels(in.Pusher.Name)), adminSecret(in.Pusher, in.AdminToken), keysSecret(in.Pusher, in.Seed)}
+	if in.Managed != nil {
+		out = append(out, brokerObjects(in)...)
+	}
 	for i := len(in.Settings.Parts) - 1; i >= 0; i-- {
 		out = append(out, settingsSecret(in.Pusher, in.Settings, i))
 	}
-	return append(out,
-		clientsService(in.Pusher), eventsService(in.Pusher), podsService(in.Pusher),
-		deployment(in))
+	out = append(out, clientsService(in.Pusher), eventsService(in.Pusher), podsService(in.Pusher))
+	if in.Broker != "" {
+		out = append(out, disruptionBudget(in.Pusher, DeploymentName(in.Pusher.Name), Labels(in.Pusher.Name), Selector(in.Pusher.Name)))
+	}
+	return append(out, deployment(in))
 }
 
 // owner makes the Pusher the controller of an object. It does not ask to block

@@ -31,12 +31,15 @@ func input(t *testing.T, path string) Input {
 	if err := yaml.UnmarshalStrict(raw, p); err != nil {
 		t.Fatal(err)
 	}
-	broker := ""
+	broker, managed := "", (*ManagedBroker)(nil)
 	if p.Spec.Broker != nil {
 		broker = "0123456789abcdef"
+		if p.Spec.Broker.Managed != nil {
+			managed = &ManagedBroker{p.Spec.Broker.Managed, map[string][]byte{"clients": []byte("pusher:password")}}
+		}
 	}
 	return Input{
-		Pusher: p, Broker: broker, Image: "klaxon:v1.2.3", AdminToken: "admin-token",
+		Pusher: p, Broker: broker, Managed: managed, Seed: []byte("seed"), Image: "klaxon:v1.2.3", AdminToken: "admin-token",
 		Settings: &settings.Packed{Index: []byte("index"), Parts: [][]byte{[]byte("first")}},
 	}
 }

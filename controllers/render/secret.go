@@ -20,6 +20,14 @@ func adminSecret(p *v1alpha1.Pusher, token string) Object {
 		WithData(map[string][]byte{AdminTokenKey: []byte(token)})
 }
 
+func keysSecret(p *v1alpha1.Pusher, seed []byte) Object {
+	return corev1ac.Secret(KeysSecret(p.Name), p.Namespace).
+		WithLabels(Labels(p.Name)).
+		WithOwnerReferences(owner(p)).
+		WithType(corev1.SecretTypeOpaque).
+		WithData(map[string][]byte{SeedKey: seed})
+}
+
 // settingsSecret holds part i of the settings; the first one the index as well.
 func settingsSecret(p *v1alpha1.Pusher, packed *settings.Packed, i int) Object {
 	data := map[string][]byte{settings.PartFile(i): packed.Parts[i]}
@@ -34,9 +42,9 @@ func settingsSecret(p *v1alpha1.Pusher, packed *settings.Packed, i int) Object {
 }
 
 // serviceAccount is an identity without rights and without a token.
-func serviceAccount(p *v1alpha1.Pusher) Object {
-	return corev1ac.ServiceAccount(DeploymentName(p.Name), p.Namespace).
-		WithLabels(Labels(p.Name)).
+func serviceAccount(p *v1alpha1.Pusher, name string, labels map[string]string) Object {
+	return corev1ac.ServiceAccount(name, p.Namespace).
+		WithLabels(labels).
 		WithOwnerReferences(owner(p)).
 		WithAutomountServiceAccountToken(false)
 }

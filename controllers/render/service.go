@@ -23,14 +23,14 @@ const (
 func clientsService(p *v1alpha1.Pusher) Object {
 	selector := maps.Clone(Selector(p.Name))
 	selector[v1alpha1.LabelAccepting] = "true"
-	return service(p, ClientsService(p.Name), corev1ac.ServiceSpec().
+	return service(p, ClientsService(p.Name), Labels(p.Name), corev1ac.ServiceSpec().
 		WithType(corev1.ServiceTypeClusterIP).
 		WithSelector(selector).
 		WithPorts(servicePort(portClients, 80)))
 }
 
 func eventsService(p *v1alpha1.Pusher) Object {
-	return service(p, EventsService(p.Name), corev1ac.ServiceSpec().
+	return service(p, EventsService(p.Name), Labels(p.Name), corev1ac.ServiceSpec().
 		WithType(corev1.ServiceTypeClusterIP).
 		WithSelector(Selector(p.Name)).
 		WithPorts(servicePort(portEvents, 80)))
@@ -38,7 +38,7 @@ func eventsService(p *v1alpha1.Pusher) Object {
 
 // podsService gives every pod a name, ready or not.
 func podsService(p *v1alpha1.Pusher) Object {
-	return service(p, PodsService(p.Name), corev1ac.ServiceSpec().
+	return service(p, PodsService(p.Name), Labels(p.Name), corev1ac.ServiceSpec().
 		WithType(corev1.ServiceTypeClusterIP).
 		WithClusterIP(corev1.ClusterIPNone).
 		WithPublishNotReadyAddresses(true).
@@ -49,9 +49,9 @@ func podsService(p *v1alpha1.Pusher) Object {
 			servicePort(portAdmin, AdminPort)))
 }
 
-func service(p *v1alpha1.Pusher, name string, spec *corev1ac.ServiceSpecApplyConfiguration) Object {
+func service(p *v1alpha1.Pusher, name string, labels map[string]string, spec *corev1ac.ServiceSpecApplyConfiguration) Object {
 	return corev1ac.Service(name, p.Namespace).
-		WithLabels(Labels(p.Name)).
+		WithLabels(labels).
 		WithOwnerReferences(owner(p)).
 		WithSpec(spec)
 }

@@ -251,16 +251,21 @@ func (s *Settings) Seal() {
 	s.Revision = revision(s)
 }
 
-// BrokerFingerprint tells one way to a broker from another; empty: there is none.
-// The session key is part of it, so that no password can be guessed from it.
+// BrokerFingerprint tells one way to a broker from another, as far as a push server
+// learns of it only when it starts; empty: there is none. Passwords and certificates
+// are used from the next login on. The session key is part of it, so that nothing can
+// be guessed from it.
 func (p Pusher) BrokerFingerprint() string {
 	if p.NATS == nil {
 		return ""
 	}
+	fixed := *p.NATS
+	fixed.User, fixed.Password, fixed.Certificate, fixed.Key = "", "", nil, nil
 	return revision(struct {
-		NATS *NATS
-		Key  []byte
-	}{p.NATS, p.SessionKey})
+		NATS            NATS
+		Login, Identity bool
+		Key             []byte
+	}{fixed, p.NATS.User != "", len(p.NATS.Certificate) > 0, p.SessionKey})
 }
 
 // revision is the first 64 bits of the content's SHA-256 in hex: enough to tell

@@ -18,6 +18,8 @@ import (
 	"github.com/gobwas/ws"
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/klaxon-dev/klaxon/api/v1alpha1"
 )
@@ -226,32 +228,11 @@ var _ = Describe("Several replicas", Ordered, func() {
 		Eventually(ready).Should(Equal(3))
 		Expect(get(&v1alpha1.Pusher{}, shop, "fleet").Status.Broker).To(Equal("NATS"))
 
-		var followers []*follower
-		for range 12 {
-			followers = append(followers, follow(ctx, "fleet", "lorries"))
-		}
-		for _, f := range followers {
-			Eventually(func() int { _, came, _ := f.state(); return came }).Should(Equal(1))
-		}
-		p := &publisher{pusher: "fleet", channel: "lorries", token: strings.TrimSpace(kubectl("create", "token", "default", "-n", shop, "--audience", "push.klaxon.dev"))}
-		while := func(what string, done func() bool) {
-			GinkgoHelper()
-			begun, from := time.Now(), p.next
-			for !done() {
-				p.publish()
-				Expect(time.Since(begun)).To(BeNumerically("<", 2*time.Minute), what)
-				time.Sleep(10 * time.Millisecond)
-			}
-			AddReportEntry(fmt.Sprintf("published while %s", what), p.next-from)
-		}
-		some := func() func() bool {
-			until := p.next + 50
-			return func() bool { return p.next >= until }
-		}
-		while("nothing happens", some())
+		c := watchWith(ctx, "fleet", "lorries")
+		c.while("nothing happens", c.some())
 
 		kubectl("patch", "pusher", "-n", shop, "fleet", "--type=merge", "-p", `{"spec":{"podTemplate":{"annotations":{"rolled":"yes"}}}}`)
-		while("pods are rolled", func() bool {
+		c.while("pods are rolled", func() bool {
 			rolled := 0
 			for _, pod := range podsOf("fleet") {
 				if pod.Annotations["rolled"] != "yes" {
@@ -262,20 +243,121 @@ var _ = Describe("Several replicas", Ordered, func() {
 			return rolled == 3 && ready() == 3
 		})
 		kubectl("delete", "pod", "-n", shop, podsOf("fleet")[0].Name, "--wait=false")
-		while("a pod is deleted", some())
+		c.while("a pod is deleted", c.some())
 		kubectl("delete", "pod", "-n", shop, podsOf("fleet")[1].Name, "--force", "--grace-period=0")
-		while("a pod is killed", some())
-
-		want := make([]int, p.next)
-		for i := range want {
-			want[i] = i
-		}
-		for _, f := range followers {
-			Eventually(func() int { numbers, _, _ := f.state(); return len(numbers) }).Should(BeNumerically(">=", len(want)))
-			numbers, came, lost := f.state()
-			Expect(numbers).To(Equal(want))
-			Expect(lost).To(BeZero())
+		c.while("a pod is killed", c.some())
+		c.missNothing()
+		for _, f := range c.followers {
+			_, came, _ := f.state()
 			Expect(came).To(BeNumerically(">", 1))
 		}
 	}, SpecTimeout(8*time.Minute))
+
+	It("get a broker that the operator runs, and miss nothing while its nodes are killed and replaced", func(ctx SpecContext) {
+		apply(convoy)
+		Eventually(condition("trucks", v1alpha1.ConditionApplied), 3*time.Minute).Should(Equal("True Applied"))
+		broker := func() string {
+			p := get(&v1alpha1.Pusher{}, shop, "convoy")
+			for _, name := range []string{v1alpha1.ConditionBrokerReady, v1alpha1.ConditionApplied} {
+				c := meta.FindStatusCondition(p.Status.Conditions, name)
+				if c == nil || c.Status != metav1.ConditionTrue || c.ObservedGeneration != p.Generation {
+					return fmt.Sprintf("%s: %+v", name, c)
+				}
+			}
+			return p.Status.Broker
+		}
+		Eventually(broker).Should(Equal("Managed"))
+
+		c := watchWith(ctx, "convoy", "trucks")
+		c.while("nothing happens", c.some())
+		kubectl("delete", "pod", "-n", shop, "convoy-broker-0", "--force", "--grace-period=0")
+		c.while("a node of the broker is killed", c.some())
+		Eventually(broker, time.Minute).Should(Equal("Managed"))
+
+		before := kubectl("get", "pods", "-n", shop, "-l", brokerPods, "-o", "jsonpath={.items[*].metadata.uid}")
+		kubectl("patch", "pusher", "-n", shop, "convoy", "--type=merge", "-p", `{"spec":{"broker":{"managed":{"resources":{"requests":{"cpu":"51m"}}}}}}`)
+		c.while("the nodes are replaced", func() bool { return broker() == "Managed" })
+		after := kubectl("get", "pods", "-n", shop, "-l", brokerPods, "-o", "jsonpath={.items[*].metadata.uid}")
+		for _, uid := range strings.Fields(before) {
+			Expect(after).NotTo(ContainSubstring(uid))
+		}
+		kubectl("scale", "pusher/convoy", "-n", shop, "--replicas=1")
+		c.while("it is scaled down to one replica", func() bool {
+			p := get(&v1alpha1.Pusher{}, shop, "convoy")
+			return p.Status.Replicas == 1 && broker() == "Managed"
+		})
+		c.missNothing()
+
+		kubectl("delete", "channel/trucks", "pusher/convoy", "-n", shop)
+		Eventually(func() string {
+			return kubectl("get", "pods,secrets,services,pvc,statefulsets,pdb", "-n", shop, "-l", v1alpha1.LabelPusher+"=convoy", "-o", "name")
+		}, 2*time.Minute).Should(BeEmpty())
+	}, SpecTimeout(8*time.Minute))
 })
+
+const brokerPods = "app.kubernetes.io/name=klaxon-broker,push.klaxon.dev/pusher=convoy"
+
+const convoy = `
+apiVersion: push.klaxon.dev/v1alpha1
+kind: Pusher
+metadata: {name: convoy, namespace: shop}
+spec:
+  replicas: 2
+  drain: {period: 2s, maxPeriod: 10s}
+---
+apiVersion: push.klaxon.dev/v1alpha1
+kind: Channel
+metadata: {name: trucks, namespace: shop}
+spec: {pusherRef: {name: convoy}, clients: {anonymous: true}, history: {size: 10000}}
+`
+
+// crowd is a Channel's clients and its publisher, while things happen.
+type crowd struct {
+	followers []*follower
+	publisher *publisher
+}
+
+func watchWith(ctx context.Context, pusher, channel string) *crowd {
+	GinkgoHelper()
+	c := &crowd{publisher: &publisher{pusher: pusher, channel: channel, token: strings.TrimSpace(kubectl("create", "token", "default", "-n", shop, "--audience", "push.klaxon.dev"))}}
+	for range 12 {
+		c.followers = append(c.followers, follow(ctx, pusher, channel))
+	}
+	for _, f := range c.followers {
+		Eventually(func() int { _, came, _ := f.state(); return came }).Should(Equal(1))
+	}
+	return c
+}
+
+// while publishes until something is done.
+func (c *crowd) while(what string, done func() bool) {
+	GinkgoHelper()
+	begun, from := time.Now(), c.publisher.next
+	for !done() {
+		c.publisher.publish()
+		Expect(time.Since(begun)).To(BeNumerically("<", 3*time.Minute), what)
+		time.Sleep(10 * time.Millisecond)
+	}
+	AddReportEntry(fmt.Sprintf("published while %s, in %s", what, time.Since(begun).Round(100*time.Millisecond)), c.publisher.next-from)
+}
+
+func (c *crowd) some() func() bool {
+	until := c.publisher.next + 50
+	return func() bool { return c.publisher.next >= until }
+}
+
+// missNothing checks that each client has every event once, in order, without ever
+// having been told that it has lost one.
+func (c *crowd) missNothing() {
+	GinkgoHelper()
+	want := make([]int, c.publisher.next)
+	for i := range want {
+		want[i] = i
+	}
+	for _, f := range c.followers {
+		Eventually(func() int { numbers, _, _ := f.state(); return len(numbers) }).Should(BeNumerically(">=", len(want)))
+		numbers, _, lost := f.state()
+		Expect(numbers).To(Equal(want))
+		Expect(lost).To(BeZero())
+	}
+}

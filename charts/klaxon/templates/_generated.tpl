@@ -7,6 +7,7 @@
   resources:
   - pods
   verbs:
+  - delete
   - list
   - patch
   - watch
@@ -36,6 +37,7 @@
   - apps
   resources:
   - deployments
+  - statefulsets
   verbs:
   - create
   - get
@@ -49,6 +51,16 @@
   verbs:
   - create
   - patch
+- apiGroups:
+  - policy
+  resources:
+  - poddisruptionbudgets
+  verbs:
+  - create
+  - get
+  - list
+  - patch
+  - watch
 - apiGroups:
   - push.klaxon.dev
   resources:
@@ -95,26 +107,31 @@ matchConstraints:
     - '*'
     operations:
     - UPDATE
+    - DELETE
     resources:
     - pods
     - pods/*
 validations:
+- expression: request.operation != "DELETE" || variables.oldLabels[?"app.kubernetes.io/name"]
+    == optional.of("klaxon-broker")
+  message: the Klaxon operator may delete only the pods of brokers
 - expression: request.?subResource.orValue("") == ""
   message: the Klaxon operator may not change subresources of pods
 - expression: variables.oldLabels[?"push.klaxon.dev/pusher"].hasValue()
   message: the Klaxon operator may change only the pods of Pushers
-- expression: object.spec == oldObject.spec && object.?status == oldObject.?status
+- expression: request.operation == "DELETE" || object.spec == oldObject.spec && object.?status
+    == oldObject.?status
   message: the Klaxon operator may not change the spec or status of a pod
-- expression: object.metadata.?finalizers == oldObject.metadata.?finalizers && object.metadata.?ownerReferences
-    == oldObject.metadata.?ownerReferences
+- expression: request.operation == "DELETE" || object.metadata.?finalizers == oldObject.metadata.?finalizers
+    && object.metadata.?ownerReferences == oldObject.metadata.?ownerReferences
   message: the Klaxon operator may not change the finalizers or owners of a pod
-- expression: variables.newLabels.all(k, k.startsWith("push.klaxon.dev/") || variables.oldLabels[?k]
-    == optional.of(variables.newLabels[k])) && variables.oldLabels.all(k, k.startsWith("push.klaxon.dev/")
-    || k in variables.newLabels)
+- expression: request.operation == "DELETE" || variables.newLabels.all(k, k.startsWith("push.klaxon.dev/")
+    || variables.oldLabels[?k] == optional.of(variables.newLabels[k])) && variables.oldLabels.all(k,
+    k.startsWith("push.klaxon.dev/") || k in variables.newLabels)
   message: the Klaxon operator may change only labels of a pod that start with push.klaxon.dev/
-- expression: variables.newAnnotations.all(k, k.startsWith("push.klaxon.dev/") ||
-    variables.oldAnnotations[?k] == optional.of(variables.newAnnotations[k])) && variables.oldAnnotations.all(k,
-    k.startsWith("push.klaxon.dev/") || k in variables.newAnnotations)
+- expression: request.operation == "DELETE" || variables.newAnnotations.all(k, k.startsWith("push.klaxon.dev/")
+    || variables.oldAnnotations[?k] == optional.of(variables.newAnnotations[k])) &&
+    variables.oldAnnotations.all(k, k.startsWith("push.klaxon.dev/") || k in variables.newAnnotations)
   message: the Klaxon operator may change only annotations of a pod that start with
     push.klaxon.dev/
 variables:
