@@ -234,6 +234,7 @@ func (sh *shard) tick(e *engine) {
 	for s := range sh.sessionsOf(e) {
 		if beat == engineio.SayPing {
 			sh.tellOffset(s)
+			sh.keepAgain(s)
 		}
 		if end := sh.sessions.At(s).client.Expires(); !end.IsZero() && !time.Now().Before(end) {
 			sh.expel(s, wire.CloseUnauthorized, "token expired")

@@ -71,6 +71,7 @@ func (sh *shard) packet(e *engine, p *socketio.Packet) {
 		sh.connect(e, p)
 	case p.Type == socketio.Disconnect && s != noSession:
 		sh.unlink(e, s)
+		sh.dismiss(s)
 		sh.finish(s)
 		sh.schedule(e)
 	case p.Type == socketio.Event && s != noSession, p.Type == socketio.BinaryEvent && s != noSession:
@@ -148,6 +149,7 @@ func (sh *shard) welcome(s uint32, r resumed, failed *failure) {
 	if !r.recovered {
 		sh.tellOffset(s)
 	}
+	sh.keep(s, func() {})
 }
 
 // admit decides whether the client may have a session, and counts it if so.
@@ -242,12 +244,24 @@ func (sh *shard) emitted(e *engine, s uint32, p *socketio.Packet) {
 	default:
 		r.Error = &failure{Code: codeNotHandled, Message: fmt.Sprintf("nobody handles %.64q here: publish over HTTP; clients may emit join, leave, watch, unwatch and auth", name)}
 	}
-	namespace := sh.sessions.At(s).channel.SocketIO.Namespace
-	switch {
+	answer := func() { sh.answerEmit(s, p, name, r) }
+	switch name {
+	case "join", "leave", "auth":
+		sh.keep(s, answer) // what is acknowledged outlives this push server
+	default:
+		answer()
+	}
+}
+
+// answerEmit acknowledges an emit or, if its client has asked for no acknowledgement,
+// says what went wrong.
+func (sh *shard) answerEmit(s uint32, p *socketio.Packet, name string, r result) {
+	ses := sh.sessions.At(s)
+	switch namespace := ses.channel.SocketIO.Namespace; {
 	case p.HasID:
-		sh.send(e.home.slot, socketio.EncodeAck(namespace, p.ID, r))
+		sh.send(ses.conn, socketio.EncodeAck(namespace, p.ID, r))
 	case r.Error != nil:
-		sh.send(e.home.slot, socketio.EncodeMessage(namespace, eventError, r.Error))
+		sh.send(ses.conn, socketio.EncodeMessage(namespace, eventError, r.Error))
 	}
 	if name == "join" {
 		sh.tellOffset(s) // nothing from before the join is made up for
@@ -277,6 +291,7 @@ func (sh *shard) expel(s uint32, code wire.CloseCode, reason string) {
 	if e := sh.peers.At(uint32(conn)).engine; e != nil {
 		sh.unlink(e, s)
 	}
+	sh.dismiss(s)
 	sh.finish(s)
 	sh.send(conn, socketio.EncodeMessage(namespace, eventDisconnect, map[string]any{"code": code, "reason": reason}))
 	sh.send(conn, socketio.EncodeDisconnect(namespace))

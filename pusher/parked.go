@@ -22,15 +22,10 @@ const (
 // the client does not know its rooms.
 type parked struct {
 	channel *channelCounters // also a channel of the same name that was created anew is another
-	name    string           // of the channel
 	user    string
 	rooms   []string // granted ones too
 	granted []string
 	until   time.Time
-}
-
-func (p *parked) record(id wire.SessionID) parkedRecord {
-	return parkedRecord{ID: id.String(), Channel: p.name, User: p.user, Rooms: p.rooms, Granted: p.granted, Until: p.until}
 }
 
 func (p *parked) cost() int {
@@ -81,24 +76,6 @@ func (p *parking) take(id wire.SessionID, channel *channelCounters, user string)
 	}
 	p.drop(id)
 	return s
-}
-
-// forget forgets a session.
-func (p *parking) forget(id wire.SessionID) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.drop(id)
-}
-
-// records are all that are remembered.
-func (p *parking) records() []parkedRecord {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	all := make([]parkedRecord, 0, len(p.byID))
-	for id, s := range p.byID {
-		all = append(all, s.record(id))
-	}
-	return all
 }
 
 // tidy forgets those whose time is over.
@@ -152,12 +129,12 @@ func (sh *shard) park(s uint32) {
 		return
 	}
 	id := sh.table.ID(s)
-	p := &parked{
-		channel: ch.counters, name: ch.Name, user: ses.client.User(),
+	if roster := sh.server.roster(); roster != nil {
+		roster.Release(id.String())
+		return
+	}
+	sh.server.parked.put(id, &parked{
+		channel: ch.counters, user: ses.client.User(),
 		rooms: sh.table.Rooms(s), granted: sh.table.Granted(s), until: time.Now().Add(ch.History.TTL.Std()),
-	}
-	sh.server.parked.put(id, p)
-	if sh.server.draining.Load() { // its client comes back to another replica, before or after this one has ended
-		sh.server.tell(question{Op: opRemember, Parked: []parkedRecord{p.record(id)}})
-	}
+	})
 }

@@ -5,6 +5,7 @@ package pusher
 
 import (
 	"encoding/json"
+	"time"
 
 	"github.com/klaxon-dev/klaxon/pusher/loop"
 	"github.com/klaxon-dev/klaxon/pusher/wire"
@@ -50,7 +51,7 @@ func (sh *shard) recover(s uint32, r *recovery, welcome func(resumed)) {
 		sh.enter(s, &claim{since: nowhere}, welcome)
 		return
 	}
-	if sh.server.peers() == nil {
+	if sh.server.roster() == nil {
 		if was := sh.server.parked.take(r.id, ch.counters, user); was != nil {
 			sh.enter(s, sh.claimOf(s, r, was), welcome)
 			return
@@ -58,16 +59,50 @@ func (sh *shard) recover(s uint32, r *recovery, welcome func(resumed)) {
 	}
 	p := sh.hold(s, nowhere, welcome)
 	p.had = r.since
-	sh.server.taking(func() {
-		was := sh.server.takeAnywhere(r.id, ch, user)
-		sh.do(func() {
-			if was != nil && sh.replays[s] == p {
-				c := sh.claimOf(s, r, was)
+	sh.server.taking(func() { sh.server.find(p, r, user) })
+}
+
+// find looks for a client's earlier session, and has its replay begin. When it cannot
+// be known whether there is one, the client is sent away to ask again.
+func (srv *Server) find(p *replay, r *recovery, user string) {
+	sh, ch := p.shard, p.shard.server.current.Load().channels[p.channel]
+	for ch != nil {
+		was, err := srv.take(r.id, ch, user)
+		var n next
+		lives := sh.do(func() {
+			switch {
+			case sh.replays[p.session] != p:
+				n.done = true
+			case err != nil:
+				n = p.failed()
+			case was != nil:
+				c := sh.claimOf(p.session, r, was)
 				p.at, p.restore = c.since, c.restore
 			}
 		})
-		sh.server.replays.add(func() { sh.server.replays.attach(p, ch) })
-	})
+		switch {
+		case !lives || n.done:
+			if was != nil {
+				srv.unclaimed(r.id)
+			}
+			return
+		case err == nil:
+			srv.replays.add(func() { srv.replays.attach(p, ch) })
+			return
+		}
+		select {
+		case <-time.After(n.after):
+		case <-srv.replays.ctx.Done():
+			return
+		}
+	}
+}
+
+// unclaimed lets go of a session whose client has gone again meanwhile.
+func (srv *Server) unclaimed(id wire.SessionID) {
+	if r := srv.roster(); r != nil {
+		r.Release(id.String())
+	}
 }
 
 // taking runs fn, which may wait for other replicas, on a goroutine of its own. A

@@ -23,6 +23,8 @@ type Replica struct {
 	Key [32]byte
 	// Peers are the others.
 	Peers Peers
+	// Roster keeps what must be known of sessions when a replica is gone.
+	Roster Roster
 }
 
 // Peers reach the other replicas.
@@ -45,27 +47,16 @@ type Peers interface {
 	Serve(answer func(question []byte) [][]byte)
 }
 
-const (
-	// takeTimeout is how long other replicas may take to give a session away. One
-	// that is dead and not known to be holds clients up for so long.
-	takeTimeout = 300 * time.Millisecond
-	// maxTaking is how many clients may wait for that at a time.
-	maxTaking = 256
-	// sessionsPart is how many sessions a part of an answer has.
-	sessionsPart = 256
-	// parkedPart is how many sessions others are told to remember at a time.
-	parkedPart = 64
-)
+// sessionsPart is how many sessions a part of an answer has.
+const sessionsPart = 256
 
 // question is what replicas ask and tell each other.
 type question struct {
-	Op      string         `json:"op"`
-	Channel string         `json:"channel,omitempty"`
-	Session string         `json:"session,omitempty"`
-	User    string         `json:"user,omitempty"`
-	Parked  []parkedRecord `json:"parked,omitempty"`
-	Join    []string       `json:"join,omitempty"`
-	Leave   []string       `json:"leave,omitempty"`
+	Op      string   `json:"op"`
+	Channel string   `json:"channel,omitempty"`
+	Session string   `json:"session,omitempty"`
+	Join    []string `json:"join,omitempty"`
+	Leave   []string `json:"leave,omitempty"`
 
 	Presence []presence.Question `json:"presence,omitempty"`
 }
@@ -75,25 +66,9 @@ const (
 	opList       = "list"       // all sessions of a channel
 	opDisconnect = "disconnect" // end a session; an answer if there was one
 	opRooms      = "rooms"      // have a session join and leave rooms; an answer if there was one
-	opTake       = "take"       // give a session away; an answer if there was one
-	opForget     = "forget"     // a session lives elsewhere
-	opRemember   = "remember"   // sessions of a replica that ends
+	opTaken      = "taken"      // a session lives elsewhere now
 	opPresence   = "presence"   // who is there
 )
-
-// parkedRecord is a remembered session as replicas tell each other.
-type parkedRecord struct {
-	ID      string    `json:"id"`
-	Channel string    `json:"channel"`
-	User    string    `json:"user,omitempty"`
-	Rooms   []string  `json:"rooms,omitempty"`
-	Granted []string  `json:"granted,omitempty"`
-	Until   time.Time `json:"until"`
-}
-
-func (r parkedRecord) parked(of *channelCounters) *parked {
-	return &parked{channel: of, name: r.Channel, user: r.User, rooms: r.Rooms, granted: r.Granted, until: r.Until}
-}
 
 // peers are the other replicas; nil: there are none.
 func (srv *Server) peers() Peers {
@@ -135,14 +110,8 @@ func (srv *Server) answer(asked []byte) [][]byte {
 		if c := srv.changeRoomsLocal(q); c != nil {
 			return [][]byte{encode(c)}
 		}
-	case opTake:
-		return srv.giveAway(q)
-	case opForget:
-		if id, ok := wire.ParseSessionID(q.Session); ok {
-			srv.parked.forget(id)
-		}
-	case opRemember:
-		srv.remember(q.Parked)
+	case opTaken:
+		srv.lostTo(q.Session)
 	case opPresence:
 		return srv.presence.Answer(q.Presence)
 	}
@@ -162,79 +131,6 @@ func encode(v any) []byte {
 		panic("pusher: what replicas tell each other cannot be marshalled: " + err.Error())
 	}
 	return b
-}
-
-// giveAway gives another replica's client its session.
-func (srv *Server) giveAway(q question) [][]byte {
-	id, ok := wire.ParseSessionID(q.Session)
-	ch := srv.current.Load().channels[q.Channel]
-	if !ok || ch == nil {
-		return nil
-	}
-	was := srv.takeLocal(id, ch, q.User)
-	if was == nil {
-		return nil
-	}
-	return [][]byte{encode(was.record(id))}
-}
-
-// takeLocal returns a session that is remembered here, or whose connection, which
-// its client has given up, is not known to be gone; nil: there is none.
-func (srv *Server) takeLocal(id wire.SessionID, ch *channel, user string) *parked {
-	if was := srv.parked.take(id, ch.counters, user); was != nil {
-		return was
-	}
-	srv.onLoops(func(sh *shard) {
-		s, ok := sh.table.Find(ch.Name, id.String())
-		if ok && sh.sessions.At(s).client.User() == user {
-			sh.loop.Close(sh.sessions.At(s).conn, wire.CloseNormal, "") // which parks it
-		}
-	})
-	return srv.parked.take(id, ch.counters, user)
-}
-
-// takeAnywhere is takeLocal of all replicas. Those that remember the session
-// forget it.
-func (srv *Server) takeAnywhere(id wire.SessionID, ch *channel, user string) *parked {
-	was := srv.takeLocal(id, ch, user)
-	if srv.peers() == nil {
-		return was
-	}
-	if was != nil {
-		srv.tell(question{Op: opForget, Session: id.String()})
-		return was
-	}
-	ctx, cancel := context.WithTimeout(srv.replays.ctx, takeTimeout)
-	defer cancel()
-	parts, _ := srv.ask(ctx, question{Op: opTake, Channel: ch.Name, Session: id.String(), User: user})
-	for _, part := range parts {
-		var r parkedRecord
-		if json.Unmarshal(part, &r) == nil && r.User == user {
-			was = r.parked(ch.counters)
-		}
-	}
-	return was
-}
-
-// remember takes over what another replica remembers.
-func (srv *Server) remember(records []parkedRecord) {
-	channels := srv.current.Load().channels
-	for _, r := range records {
-		id, ok := wire.ParseSessionID(r.ID)
-		if ch := channels[r.Channel]; ok && ch != nil && ch.recovers() {
-			srv.parked.put(id, r.parked(ch.counters))
-		}
-	}
-}
-
-// bequeath has the other replicas remember what this one does, which ends.
-func (srv *Server) bequeath() {
-	if srv.peers() == nil {
-		return
-	}
-	for part := range slices.Chunk(srv.parked.records(), parkedPart) {
-		srv.tell(question{Op: opRemember, Parked: part})
-	}
 }
 
 // localSessions returns this replica's sessions of a channel.

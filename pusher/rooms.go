@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/klaxon-dev/klaxon/pusher/hub"
 	"github.com/klaxon-dev/klaxon/pusher/wire"
@@ -68,13 +69,21 @@ func (d directory) ChangeRooms(ctx context.Context, channel, id string, join, le
 func (srv *Server) changeRoomsLocal(q question) *roomsChange {
 	var mu sync.Mutex
 	var c *roomsChange
+	kept := make(chan struct{})
 	srv.onLoops(func(sh *shard) {
 		if s, ok := sh.table.Find(q.Channel, q.Session); ok {
 			mu.Lock()
 			defer mu.Unlock()
 			c = sh.changeRooms(s, q.Join, q.Leave)
+			sh.keep(s, func() { close(kept) })
 		}
 	})
+	if c != nil {
+		select {
+		case <-kept:
+		case <-time.After(keepWait):
+		}
+	}
 	return c
 }
 

@@ -104,6 +104,7 @@ func New(config Config, s *settings.Settings) (*Server, error) {
 	}
 	srv.replays = newReplayer(srv.broker)
 	srv.presence = srv.newPresence()
+	srv.serveRoster()
 	srv.current.Store(emptySnapshot())
 	for _, sh := range srv.shards {
 		srv.running.Go(sh.loop.Run)

@@ -25,6 +25,7 @@ type session struct {
 	client    auth.Client
 	remote    address
 	connected uint32 // Unix time in seconds
+	kept      uint32 // as above: see keep; 0: never
 	conn      loop.Slot
 	next      uint32 // the next session of the same connection: Socket.IO only
 	form      hub.Form

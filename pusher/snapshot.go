@@ -120,6 +120,7 @@ func (srv *Server) Reload(s *settings.Settings) error {
 	// publish to it or connect, and go after nobody may any more.
 	srv.broker.SetChannels(slices.Concat(next.settings.Channels, change.gone(prev)))
 	srv.onLoops(func(sh *shard) { sh.prepare(change) })
+	srv.keepFor(next)
 	srv.current.Store(next)
 	srv.onLoops(func(sh *shard) { sh.apply(next, change) })
 	srv.broker.SetChannels(next.settings.Channels)

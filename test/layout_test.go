@@ -33,7 +33,7 @@ var imports = map[string][]string{
 	"cmd/broker/node":   {"cmd/broker/status"},
 	"cmd/broker/status": {}, // for whoever rolls nodes, who must not link a server for it
 	"cmd/operator":      {"api/v1alpha1", "controllers"},
-	"cmd/pusher":        {"pusher", "pusher/broker/jetstream", "pusher/peers", "pusher/settings"},
+	"cmd/pusher":        {"pusher", "pusher/broker/jetstream", "pusher/peers", "pusher/roster", "pusher/settings"},
 	"cmd/klaxon":        {"cmd/klaxon/bench", "cmd/klaxon/bench/events", "cmd/klaxon/bench/load", "cmd/klaxon/bench/mark", "cmd/klaxon/bench/template", "cmd/klaxon/client", "controllers/manifests", "pusher", "pusher/settings"},
 	"cmd/klaxon/client": {"pusher/wire", "pusher/wire/plain"}, // a client knows the protocol, not the server
 
@@ -66,6 +66,7 @@ var imports = map[string][]string{
 	"pusher/loop":              {"pusher/epoll", "pusher/settings", "pusher/slab", "pusher/wire", "pusher/wire/deflate", "pusher/wire/frames", "pusher/wire/plain"},
 	"pusher/peers":             {},
 	"pusher/presence":          {"pusher/wire"},
+	"pusher/roster":            {},
 	"pusher/slab":              {},
 	"pusher/settings":          {}, // the contract of the two planes belongs to neither
 	"pusher/wire":              {},

@@ -22,6 +22,7 @@ import (
 	"github.com/klaxon-dev/klaxon/pusher"
 	"github.com/klaxon-dev/klaxon/pusher/broker/jetstream"
 	"github.com/klaxon-dev/klaxon/pusher/peers"
+	"github.com/klaxon-dev/klaxon/pusher/roster"
 	"github.com/klaxon-dev/klaxon/pusher/settings"
 )
 
@@ -62,6 +63,13 @@ func overNATS(config *pusher.Config, p *settings.Pusher, address string) (func()
 		return nil, err
 	}
 	replica.Peers = mesh
+	sessions, err := roster.New(roster.Config{
+		Conn: conn, Bucket: "klaxon_" + name + "_sessions", Replicas: p.NATS.Replicas, Self: replica.ID, Log: config.Log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	replica.Roster = sessions
 	config.Replica = replica
 	storage := jetstream.File
 	if p.NATS.Memory {
@@ -78,7 +86,7 @@ func overNATS(config *pusher.Config, p *settings.Pusher, address string) (func()
 		log = slog.Default()
 	}
 	log.Info("one of several replicas", "id", replica.ID, "address", address, "nats", withoutUser(p.NATS.URL))
-	return func() { mesh.Close(); conn.Close() }, nil
+	return func() { sessions.Close(); mesh.Close(); conn.Close() }, nil
 }
 
 // login is what NATS is shown at each login. It changes with the settings.

@@ -47,6 +47,9 @@ func (t *Table) find(id wire.SessionID) (Slot, bool) {
 	return s, m != nil && m.id == id
 }
 
+// Session returns the session of an id, in any channel.
+func (t *Table) Session(id wire.SessionID) (Slot, bool) { return t.find(id) }
+
 // Addressed reports whether an event is addressed to a session as it is now, or
 // to the one that it was before.
 func (t *Table) Addressed(s Slot, before wire.SessionID, ev *wire.Event) bool {
