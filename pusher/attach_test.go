@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gobwas/ws"
+
 	"github.com/klaxon-dev/klaxon/pusher/broker"
 	"github.com/klaxon-dev/klaxon/pusher/settings"
 	"github.com/klaxon-dev/klaxon/pusher/wire"
@@ -288,4 +290,18 @@ func TestAClientThatIsNotRecoveredAheadOfItsReplica(t *testing.T) {
 	}
 	at = append(at, numbered(t, srv, 6, 6)...)
 	e.wantEvent(6, at[5])
+}
+
+// TestNothingIsSaidBeforeTheWelcome, not even when to come back.
+func TestNothingIsSaidBeforeTheWelcome(t *testing.T) {
+	srv, l := serveLazily(t, keeping(open("orders"), 100))
+	gate := make(chan struct{})
+	l.set(func() { l.gate = gate })
+	defer close(gate)
+	c := connect(t, srv, "orders")
+	settled(t, srv, 1)
+	l.to.Lost("orders", wire.Position{Epoch: "e", Seq: 1}, wire.Position{Epoch: "e", Seq: 5})
+	if f := c.frame(); f.Header.OpCode != ws.OpClose {
+		t.Errorf("first said: %s", f.Payload)
+	}
 }

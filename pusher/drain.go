@@ -121,7 +121,9 @@ func (sh *shard) sendAway(s uint32, code wire.CloseCode, spread time.Duration) {
 		return
 	case ses.form == hub.EventStream:
 		sh.send(ses.conn, sse.EncodeRetry(after))
-	case !ses.overSocketIO(): // whose clients know themselves when to come back
+	case ses.overSocketIO(): // whose clients know themselves when to come back
+	case ses.replaying && sh.replays[s].welcome != nil: // which would come first
+	default:
 		sh.send(ses.conn, plain.EncodeGoodbye(after, sh.server.shared() && ses.channel.History.Size > 0))
 	}
 	sh.loop.Close(sh.sessions.At(s).conn, code, code.Reason())
