@@ -36,6 +36,8 @@ type engine struct {
 	poll    *poll             // the GET that waits; nil: none
 	probe   loop.Slot         // a WebSocket that wants to take over
 	begun   time.Duration     // since the shard's start
+
+	elsewhere bool // a WebSocket of another replica probes
 }
 
 // noProbe is no connection's slot.

@@ -4,6 +4,8 @@
 package pusher
 
 import (
+	"bytes"
+
 	"github.com/klaxon-dev/klaxon/pusher/hub"
 	"github.com/klaxon-dev/klaxon/pusher/loop"
 	"github.com/klaxon-dev/klaxon/pusher/wire"
@@ -26,6 +28,8 @@ func (sh *shard) Open(c loop.Slot, h any) {
 		sh.openEngine(c, h)
 	case *probe:
 		sh.openProbe(c, h)
+	case *moving:
+		sh.openMoving(c, h)
 	default:
 		panic("pusher: a connection without a hello")
 	}
@@ -42,6 +46,9 @@ func (sh *shard) Closed(c loop.Slot) {
 	if was.engine != nil {
 		sh.closedEngine(c, was.engine)
 	}
+	if was.moving != nil {
+		sh.movingGone(was.moving)
+	}
 }
 
 // Text takes a client's message.
@@ -51,13 +58,22 @@ func (sh *shard) Text(c loop.Slot, msg []byte) {
 		sh.text(c, p.engine, msg)
 		return
 	}
+	if p.moving != nil {
+		sh.movingText(c, p.moving, msg)
+		return
+	}
 	sh.request(c, p.session, msg)
 }
 
 // Binary takes a client's binary message, which only Engine.IO has.
 func (sh *shard) Binary(c loop.Slot, msg []byte) {
-	if e := sh.peers.At(uint32(c)).engine; e != nil {
-		sh.binary(c, e, msg)
+	p := sh.peers.At(uint32(c))
+	if p.engine != nil {
+		sh.binary(c, p.engine, msg)
+		return
+	}
+	if p.moving != nil {
+		sh.stash(c, p.moving, stashed{bytes.Clone(msg), true})
 		return
 	}
 	sh.loop.Close(c, wire.CloseUnsupported, wire.CloseUnsupported.Reason())
@@ -67,7 +83,7 @@ func (sh *shard) Binary(c loop.Slot, msg []byte) {
 func (sh *shard) Expired(c loop.Slot) {
 	p := sh.peers.At(uint32(c))
 	switch {
-	case p.engine != nil && c == p.engine.probe:
+	case p.engine != nil && c == p.engine.probe, p.moving != nil:
 		sh.loop.Close(c, wire.CloseProtocol, "the upgrade took too long")
 	case p.engine != nil:
 		sh.tick(p.engine)

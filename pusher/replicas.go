@@ -37,6 +37,8 @@ type Peers interface {
 	Ask(ctx context.Context, question []byte) (parts [][]byte, all bool)
 	// Tell tells all others something.
 	Tell(what []byte)
+	// AskOne asks one of the others. It reports false when it has no answer.
+	AskOne(ctx context.Context, id uint32, question []byte) (answer []byte, ok bool)
 	// Present are the others that are there.
 	Present() map[uint32]bool
 	// Publish tells those who Listen for a topic something.
@@ -58,6 +60,8 @@ type question struct {
 	Join    []string `json:"join,omitempty"`
 	Leave   []string `json:"leave,omitempty"`
 
+	SID string `json:"sid,omitempty"`
+
 	Presence []presence.Question `json:"presence,omitempty"`
 }
 
@@ -68,6 +72,12 @@ const (
 	opRooms      = "rooms"      // have a session join and leave rooms; an answer if there was one
 	opTaken      = "taken"      // a session lives elsewhere now
 	opPresence   = "presence"   // who is there
+
+	// Of the owner of an Engine.IO session, by the replica that has a WebSocket for it.
+	opProbe   = "probe"   // it probes
+	opProbed  = "probed"  // it has said so
+	opUnprobe = "unprobe" // it has gone
+	opMove    = "move"    // it takes over: give the session away
 )
 
 // peers are the other replicas; nil: there are none.
@@ -112,6 +122,8 @@ func (srv *Server) answer(asked []byte) [][]byte {
 		}
 	case opTaken:
 		srv.lostTo(q.Session)
+	case opProbe, opProbed, opUnprobe, opMove:
+		return srv.partWith(q)
 	case opPresence:
 		return srv.presence.Answer(q.Presence)
 	}

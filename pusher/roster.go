@@ -26,6 +26,8 @@ type Roster interface {
 	// that it has ended for good.
 	Release(id string)
 	Drop(id string)
+	// Settle waits until nothing is being written for a session that has ended here.
+	Settle(ctx context.Context, id string) error
 	// Serve says what is done when another replica has taken a session over, and when
 	// everything must be Put again.
 	Serve(taken func(id string), renew func())

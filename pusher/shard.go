@@ -49,6 +49,8 @@ type peer struct {
 	session uint32
 	// engine is the Engine.IO session of a connection, or that which it probes.
 	engine *engine
+	// moving is set for as long as the engine is another replica's.
+	moving *moving
 }
 
 // Deliver hands an event to the loop.

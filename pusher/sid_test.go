@@ -85,12 +85,13 @@ func (p proxies) Forward(w http.ResponseWriter, r *http.Request, owner uint32) b
 	return true
 }
 
-func (proxies) Ask(context.Context, []byte) ([][]byte, bool) { return nil, true }
-func (proxies) Tell([]byte)                                  {}
-func (proxies) Present() map[uint32]bool                     { return nil }
-func (proxies) Publish(string, []byte)                       {}
-func (proxies) Listen(string, func([]byte)) func()           { return func() {} }
-func (proxies) Serve(func([]byte) [][]byte)                  {}
+func (proxies) Ask(context.Context, []byte) ([][]byte, bool)          { return nil, true }
+func (proxies) AskOne(context.Context, uint32, []byte) ([]byte, bool) { return nil, false }
+func (proxies) Tell([]byte)                                           {}
+func (proxies) Present() map[uint32]bool                              { return nil }
+func (proxies) Publish(string, []byte)                                {}
+func (proxies) Listen(string, func([]byte)) func()                    { return func() {} }
+func (proxies) Serve(func([]byte) [][]byte)                           {}
 
 // TestAnyReplicaTakesAPoll has a client whose requests go to two replicas by turns.
 func TestAnyReplicaTakesAPoll(t *testing.T) {

@@ -84,8 +84,11 @@ func (srv *Server) beginPolling(w http.ResponseWriter, r *http.Request, h *engin
 // serveSession serves a request that names a session.
 func (srv *Server) serveSession(w http.ResponseWriter, r *http.Request, sid string) {
 	h, ok := srv.sids.find(sid)
-	if ok && h.owner != srv.sids.owner && srv.forward(w, r, h.owner) {
-		return
+	if ok && h.owner != srv.sids.owner {
+		upgrade := r.URL.Query().Get("transport") == "websocket" && strings.EqualFold(r.Header.Get("Upgrade"), "websocket")
+		if upgrade && srv.moveHere(w, r, sid, h.owner) || srv.forward(w, r, h.owner) {
+			return
+		}
 	}
 	if !ok || h.owner != srv.sids.owner || int(h.shard) >= len(srv.shards) {
 		engineError(w, engineio.UnknownSession)

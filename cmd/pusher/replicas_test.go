@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -68,6 +69,11 @@ func document(natsURL string) *settings.Settings {
 			History:     settings.History{Size: 10_000, TTL: settings.Duration(time.Hour), Bytes: 64 << 20},
 			SocketIO:    settings.SocketIO{Namespace: "/orders", Recovery: true},
 			Presence:    true,
+		}, {
+			Name: "short", UID: "77aa", Clients: settings.Clients{Anonymous: true},
+			Limits:      settings.Limits{EventBytes: 64 << 10, Connections: 1000},
+			SlowClients: settings.SlowClients{BufferBytes: 256 << 10, Policy: settings.Disconnect},
+			SocketIO:    settings.SocketIO{Namespace: "/short"},
 		}},
 	}
 	s.Seal()
@@ -132,6 +138,21 @@ func (r *replica) sessions() int {
 		r.t.Fatalf("sessions: %d %s", status, body)
 	}
 	return list.Total
+}
+
+// connections is how many clients this replica has.
+func (r *replica) connections() (n int) {
+	r.t.Helper()
+	resp, err := http.Get("http://" + r.AdminAddr().String() + "/status")
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	var status settings.Status
+	if err := json.NewDecoder(resp.Body).Decode(&status); err != nil {
+		r.t.Fatal(err)
+	}
+	return int(status.Connections)
 }
 
 func eventually(t *testing.T, what string, check func() bool) {
@@ -251,6 +272,16 @@ func (c *client) expect(prefix string) string {
 		c.t.Fatalf("got %s, want %s…", text, prefix)
 	}
 	return text[len(prefix):]
+}
+
+// packet is the next one that does not only tell where the client is.
+func (c *client) packet() string {
+	c.t.Helper()
+	for {
+		if text := c.text(); !strings.HasPrefix(text, `42/orders,["klaxon.offset"`) {
+			return text
+		}
+	}
 }
 
 func TestReplicasBehaveAsOne(t *testing.T) {
@@ -377,46 +408,173 @@ func TestASocketIsRecoveredElsewhere(t *testing.T) {
 	all[0] = nil
 }
 
+// engine is a client that polls.
+func (r *replica) engine() (sid string) {
+	r.t.Helper()
+	var open struct{ SID string }
+	if text := r.poll(""); json.Unmarshal([]byte(text[1:]), &open) != nil {
+		r.t.Fatalf("handshake: %s", text)
+	}
+	return "&sid=" + open.SID
+}
+
+func (r *replica) poll(sid string) string {
+	r.t.Helper()
+	resp, err := http.Get("http://" + r.ClientsAddr().String() + "/socket.io/?EIO=4&transport=polling" + sid)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	b, _ := io.ReadAll(resp.Body)
+	return string(b)
+}
+
+func (r *replica) push(sid, packets string) {
+	r.t.Helper()
+	resp, err := http.Post("http://"+r.ClientsAddr().String()+"/socket.io/?EIO=4&transport=polling"+sid, "text/plain", strings.NewReader(packets))
+	if err != nil || resp.StatusCode != http.StatusOK {
+		r.t.Fatalf("%v, %v", resp, err)
+	}
+	_ = resp.Body.Close()
+}
+
+// upgrade goes on with a WebSocket.
+func (r *replica) upgrade(sid string) *client {
+	r.t.Helper()
+	up := r.dial("/socket.io/?EIO=4&transport=websocket" + sid)
+	up.say("2probe")
+	up.expect("3probe")
+	if got := r.poll(sid); got != "6" {
+		r.t.Fatalf("a poll while the client wants to stop is answered %s", got)
+	}
+	return up
+}
+
+// TestASessionThatCannotMove is served where it is: nothing is kept that it might miss
+// on the way.
+func TestASessionThatCannotMove(t *testing.T) {
+	all := startReplicas(t, natsNode(t, natsOf(t)).ClientURL(), 2)
+	sid := all[0].engine()
+	all[1].push(sid, "40/short,")
+	if got := all[1].poll(sid); !strings.HasPrefix(got, `40/short,{"sid":"`) {
+		t.Fatalf("CONNECT is answered %s", got)
+	}
+	up := all[1].upgrade(sid)
+	up.say("5")
+	up.say(`42/short,1["join","a"]`)
+	up.expect(`43/short,1[{"rooms":["a"]`)
+	if a, b := all[0].connections(), all[1].connections(); a != 1 || b != 0 {
+		t.Errorf("there are %d connections where it is, and %d where its WebSocket is", a, b)
+	}
+}
+
+// TestAWatchMovesWithItsSession: the client is told anew who is there, and then of
+// changes.
+func TestAWatchMovesWithItsSession(t *testing.T) {
+	all := startReplicas(t, natsNode(t, natsOf(t)).ClientURL(), 2)
+	sid := all[0].engine()
+	all[0].push(sid, "40/orders,\x1e42/orders,[\"watch\"]")
+	var told string
+	eventually(t, "presence to be told", func() bool {
+		told += all[0].poll(sid)
+		return strings.Contains(told, `42/orders,["klaxon.presence",{"users":[],"userCount":0,"sessionCount":1}]`)
+	})
+	up := all[1].upgrade(sid)
+	up.say("5")
+	for _, want := range []string{"1", "2"} {
+		if got := up.packet(); !strings.HasPrefix(got, `42/orders,["klaxon.presence",{`) || !strings.HasSuffix(got, `"sessionCount":`+want+`}]`) {
+			t.Fatalf("got %s", got)
+		}
+		all[0].dial("/ws/orders").message("welcome")
+	}
+}
+
+// TestUpgradesThatGoWrong leave a session that goes on polling where it is.
+func TestUpgradesThatGoWrong(t *testing.T) {
+	all := startReplicas(t, natsNode(t, natsOf(t)).ClientURL(), 2)
+	for name, spoil := range map[string]func(sid string){
+		"the WebSocket goes before it probes": func(sid string) {
+			_ = all[1].dial("/socket.io/?EIO=4&transport=websocket" + sid).conn.Close()
+		},
+		"it goes when it has probed": func(sid string) { _ = all[1].upgrade(sid).conn.Close() },
+		"it says something else": func(sid string) {
+			up := all[1].dial("/socket.io/?EIO=4&transport=websocket" + sid)
+			up.say("40/orders,")
+			up.expect("close 1002")
+		},
+		"it takes over without having probed": func(sid string) {
+			up := all[1].dial("/socket.io/?EIO=4&transport=websocket" + sid)
+			up.say("5")
+			up.expect("close 1002")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			sid := all[0].engine()
+			all[0].push(sid, "40/orders,")
+			all[0].poll(sid)
+			spoil(sid)
+			// Another WebSocket may try.
+			var up *client
+			eventually(t, "the owner to know", func() bool {
+				up = all[1].dial("/socket.io/?EIO=4&transport=websocket" + sid)
+				up.say("2probe")
+				return up.text() == "3probe"
+			})
+			all[1].poll(sid)
+			up.say("5")
+			up.say(`42/orders,1["join","a"]`)
+			if got := up.packet(); !strings.HasPrefix(got, `43/orders,1[{"rooms":["a"]`) {
+				t.Fatalf("got %s", got)
+			}
+			_ = up.conn.Close()
+		})
+	}
+}
+
 // TestPollsReachTheirSessionFromAnywhere, and it can be upgraded from anywhere.
 func TestPollsReachTheirSessionFromAnywhere(t *testing.T) {
 	o := natsOf(t)
 	all := startReplicas(t, natsNode(t, o).ClientURL(), 2)
-	get := func(r *replica, query string) string {
-		t.Helper()
-		resp, err := http.Get("http://" + r.ClientsAddr().String() + "/socket.io/?EIO=4&transport=polling" + query)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() { _ = resp.Body.Close() }()
-		b, _ := io.ReadAll(resp.Body)
-		return string(b)
-	}
-	var open struct{ SID string }
-	if text := get(all[0], ""); json.Unmarshal([]byte(text[1:]), &open) != nil {
-		t.Fatalf("handshake: %s", text)
-	}
-	sid := "&sid=" + open.SID
-	resp, err := http.Post("http://"+all[1].ClientsAddr().String()+"/socket.io/?EIO=4&transport=polling"+sid, "text/plain", strings.NewReader("40/orders,"))
-	if err != nil || resp.StatusCode != http.StatusOK {
-		t.Fatalf("%v, %v", resp, err)
-	}
-	_ = resp.Body.Close()
-	if got := get(all[1], sid); !strings.HasPrefix(got, `40/orders,{"sid":"`) {
+	sid := all[0].engine()
+	all[1].push(sid, "40/orders,")
+	if got := all[1].poll(sid); !strings.HasPrefix(got, `40/orders,{"sid":"`) {
 		t.Fatalf("CONNECT is answered %s", got)
 	}
 	go func() {
 		time.Sleep(100 * time.Millisecond) // while the poll waits
 		all[1].publish(1, "")
 	}()
-	if got := get(all[1], sid); !strings.HasPrefix(got, `42/orders,["n",1,`) {
+	if got := all[1].poll(sid); !strings.HasPrefix(got, `42/orders,["n",1,`) {
 		t.Fatalf("got %s", got)
 	}
-	up := all[1].dial("/socket.io/?EIO=4&transport=websocket" + sid)
-	up.say("2probe")
-	up.expect("3probe")
-	up.say("5")
+	// While it is upgraded, events go on, and none is lost or comes twice. Then the
+	// session is that of the replica to which the WebSocket came.
+	up := all[1].upgrade(sid)
 	offset := all[0].publish(2, "")
-	up.expect(`42/orders,["n",2,"` + offset)
+	up.say("5")
+	up.say(`42/orders,3["join","a"]`)             // while it is under way
+	answers := []string{up.packet(), up.packet()} // in no order
+	slices.Sort(answers)
+	if want := fmt.Sprintf(`42/orders,["n",2,%q]`, offset); answers[0] != want || !strings.HasPrefix(answers[1], `43/orders,3[{"rooms":["a"]`) {
+		t.Fatalf("got %q", answers)
+	}
+	for n := 3; n < 6; n++ {
+		offset = all[n%2].publish(n, `,"rooms":["a"]`)
+		if got, want := up.packet(), fmt.Sprintf(`42/orders,["n",%d,%q]`, n, offset); got != want {
+			t.Fatalf("got %s, want %s", got, want)
+		}
+	}
+	if a, b := all[0].connections(), all[1].connections(); a != 0 || b != 1 {
+		t.Errorf("there are %d connections where it polled, and %d where it is", a, b)
+	}
+	if got := all[0].poll(sid); !strings.Contains(got, "Session ID unknown") {
+		t.Errorf("the old id is answered %s", got)
+	}
+	go all[0].Drain()
+	all[1].publish(6, "")
+	if got := up.packet(); !strings.HasPrefix(got, `42/orders,["n",6,`) {
+		t.Fatalf("got %s", got)
+	}
 }
 
 // TestNATSGoesAndComesBack: clients stay, publishers are told to try again, and

@@ -69,6 +69,29 @@ func (c *Client) Expires() time.Time {
 // Anonymous is true when no token was sent.
 func (c *Client) Anonymous() bool { return c.flags&isAnonymous != 0 }
 
+// Bytes and UnmarshalBinary carry a Client to another replica.
+func (c *Client) Bytes() []byte {
+	b := append(make([]byte, 0, 11+len(c.said)), byte(c.flags))
+	b = binary.BigEndian.AppendUint64(b, uint64(c.expires)) //nolint:gosec // and back
+	b = binary.BigEndian.AppendUint16(b, c.userBytes)
+	return append(b, c.said...)
+}
+
+// UnmarshalBinary is the other half of Bytes.
+func (c *Client) UnmarshalBinary(b []byte) error {
+	const head = 1 + 8 + 2
+	if len(b) < head {
+		return errors.New("auth: not a client")
+	}
+	c.flags = clientFlags(b[0])
+	c.expires = int64(binary.BigEndian.Uint64(b[1:])) //nolint:gosec // as above
+	c.userBytes = binary.BigEndian.Uint16(b[9:])
+	if c.said = string(b[head:]); int(c.userBytes) > len(c.said) {
+		return errors.New("auth: not a client")
+	}
+	return nil
+}
+
 // rooms are the patterns of the token's claim.
 func (c *Client) rooms(yield func(string) bool) {
 	for all := c.said[c.userBytes:]; len(all) > 0; {

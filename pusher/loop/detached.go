@@ -26,6 +26,9 @@ func (l *Loop) Take(s Slot, fn func(f *Frame) bool) {
 // Queued reports whether something waits to be sent.
 func (l *Loop) Queued(s Slot) bool { return l.at(s).queue.head != 0 }
 
+// QueuedBytes is how much waits to be sent.
+func (l *Loop) QueuedBytes(s Slot) int { return int(l.at(s).queue.bytes) }
+
 // Deflate reports whether the peer takes compressed messages.
 func (l *Loop) Deflate(s Slot) bool { return l.at(s).deflate }
 

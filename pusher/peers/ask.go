@@ -8,6 +8,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"fmt"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -58,6 +59,24 @@ func (m *Mesh) Ask(ctx context.Context, question []byte) (parts [][]byte, all bo
 	}
 	return parts, true
 }
+
+// AskOne asks one of the other replicas. It reports false when that gives no answer, or
+// does not give one in two seconds.
+func (m *Mesh) AskOne(ctx context.Context, id uint32, question []byte) (answer []byte, ok bool) {
+	if _, ok := m.find(id); !ok {
+		return nil, false
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	msg, err := m.config.Conn.RequestWithContext(ctx, m.own(id), append(m.id(), question...))
+	if err != nil || len(msg.Data) < answerHead || msg.Data[4] == 1 {
+		return nil, false
+	}
+	return msg.Data[answerHead:], true
+}
+
+// own is the subject of what is for one replica alone.
+func (m *Mesh) own(id uint32) string { return fmt.Sprintf("%s.ask.%08x", m.config.Prefix, id) }
 
 func (m *Mesh) id() []byte { return binary.BigEndian.AppendUint32(nil, m.config.ID) }
 

@@ -75,6 +75,7 @@ func Join(c Config) (*Mesh, error) {
 	for subject, handle := range map[string]nats.MsgHandler{
 		c.Prefix + ".hello": m.heard,
 		c.Prefix + ".ask":   m.asked,
+		m.own(c.ID):         m.asked,
 	} {
 		s, err := c.Conn.Subscribe(subject, handle)
 		if err != nil {

@@ -255,7 +255,7 @@ func (r *Roster) Drop(id string) {
 // Take makes a session this replica's, if accept likes its record. It returns nil when
 // there is none to take. An error says that this is not known.
 func (r *Roster) Take(ctx context.Context, id string, accept func(record []byte) bool) ([]byte, error) {
-	if err := r.settle(ctx, id); err != nil {
+	if err := r.Settle(ctx, id); err != nil {
 		return nil, err
 	}
 	for {
@@ -280,8 +280,8 @@ func (r *Roster) Take(ctx context.Context, id string, accept func(record []byte)
 	}
 }
 
-// settle waits until nothing is being written for a session that has ended here.
-func (r *Roster) settle(ctx context.Context, id string) error {
+// Settle waits until nothing is being written for a session that has ended here.
+func (r *Roster) Settle(ctx context.Context, id string) error {
 	for {
 		r.mu.Lock()
 		e := r.entries[id]
