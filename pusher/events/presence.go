@@ -6,7 +6,6 @@ package events
 import (
 	"encoding/json"
 	"net/http"
-	"strconv"
 
 	"github.com/klaxon-dev/klaxon/pusher/wire"
 )
@@ -23,24 +22,14 @@ type presenceList struct {
 // listPresence answers who is there.
 func (h *Handler) listPresence(w http.ResponseWriter, r *http.Request, req *request) *problem {
 	query := r.URL.Query()
-	limit := defaultListed
-	for name, values := range query {
-		var err error
-		switch {
-		case len(values) > 1:
-			return newProblem(http.StatusBadRequest, codeInvalidQuery, "%s: use it once", name)
-		case name == "room":
-			if err = wire.CheckRoom(values[0]); err != nil {
-				return newProblem(http.StatusBadRequest, codeInvalidQuery, "room: %s", err)
-			}
-		case name == "after":
-		case name == "limit":
-			if limit, err = strconv.Atoi(values[0]); err != nil || limit < 1 || limit > maxListed {
-				return newProblem(http.StatusBadRequest, codeInvalidQuery, "limit: must be a number from 1 to %d", maxListed)
-			}
-		default:
-			return newProblem(http.StatusBadRequest, codeInvalidQuery, "unknown parameter: there are room, after and limit")
+	limit, p := readListQuery(query, "room", "after")
+	if p == nil && query.Has("room") {
+		if err := wire.CheckRoom(query.Get("room")); err != nil {
+			p = newProblem(http.StatusBadRequest, codeInvalidQuery, "room: %s", err)
 		}
+	}
+	if p != nil {
+		return p
 	}
 	who, all, err := h.Presence.Who(r.Context(), req.channel, query.Get("room"))
 	if err != nil {

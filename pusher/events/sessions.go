@@ -8,8 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/klaxon-dev/klaxon/pusher/wire"
 )
@@ -28,23 +30,32 @@ type sessionList struct {
 	Partial bool `json:"partial,omitempty"`
 }
 
-// listSessions answers who is connected.
-func (h *Handler) listSessions(w http.ResponseWriter, r *http.Request, req *request) *problem {
-	query := r.URL.Query()
-	limit := defaultListed
+// readListQuery checks that a query has no other parameters than a limit and those
+// that are known, each once, and returns the limit.
+func readListQuery(query url.Values, known ...string) (limit int, p *problem) {
+	limit = defaultListed
 	for name, values := range query {
 		var err error
 		switch {
 		case len(values) > 1:
-			return newProblem(http.StatusBadRequest, codeInvalidQuery, "%s: use it once", name)
-		case name == "user" || name == "room":
+			return 0, newProblem(http.StatusBadRequest, codeInvalidQuery, "%s: use it once", name)
 		case name == "limit":
 			if limit, err = strconv.Atoi(values[0]); err != nil || limit < 1 || limit > maxListed {
-				return newProblem(http.StatusBadRequest, codeInvalidQuery, "limit: must be a number from 1 to %d", maxListed)
+				return 0, newProblem(http.StatusBadRequest, codeInvalidQuery, "limit: must be a number from 1 to %d", maxListed)
 			}
-		default:
-			return newProblem(http.StatusBadRequest, codeInvalidQuery, "unknown parameter: there are user, room and limit")
+		case !slices.Contains(known, name):
+			return 0, newProblem(http.StatusBadRequest, codeInvalidQuery, "unknown parameter: there are %s and limit", strings.Join(known, ", "))
 		}
+	}
+	return limit, nil
+}
+
+// listSessions answers who is connected.
+func (h *Handler) listSessions(w http.ResponseWriter, r *http.Request, req *request) *problem {
+	query := r.URL.Query()
+	limit, p := readListQuery(query, "user", "room")
+	if p != nil {
+		return p
 	}
 	sessions, all := h.Sessions.List(r.Context(), req.channel)
 	list := sessionList{Sessions: []wire.Session{}, Partial: !all}

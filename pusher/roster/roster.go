@@ -52,7 +52,6 @@ type Roster struct {
 	ctx    context.Context //nolint:containedctx // ends with the Roster
 	end    context.CancelFunc
 	tasks  sync.WaitGroup
-	slots  chan struct{}
 
 	// Guarded by mu.
 	mu      sync.Mutex
@@ -60,6 +59,8 @@ type Roster struct {
 	bucket  js.KeyValue // nil: to be found
 	made    time.Time   // when the bucket was; another time is another bucket
 	entries map[string]*entry
+	queue   []job // entries that are to be written
+	workers int
 	taken   func(id string)
 	renew   func()
 }
@@ -74,6 +75,12 @@ type entry struct {
 	dropped  bool
 }
 
+// job is an entry to write.
+type job struct {
+	id    string
+	entry *entry
+}
+
 // New returns a Roster, which is to be closed. It waits for nobody.
 func New(c Config) (*Roster, error) {
 	if c.Log == nil {
@@ -84,7 +91,7 @@ func New(c Config) (*Roster, error) {
 		return nil, err
 	}
 	r := &Roster{
-		config: c, js: stream, slots: make(chan struct{}, writers), entries: map[string]*entry{},
+		config: c, js: stream, entries: map[string]*entry{},
 		taken: func(string) {}, renew: func() {},
 	}
 	r.ctx, r.end = context.WithCancel(context.Background())

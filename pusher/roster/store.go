@@ -18,14 +18,29 @@ func (r *Roster) write(id string, e *entry) {
 		return
 	}
 	e.writing = true
-	r.tasks.Go(func() {
-		select {
-		case r.slots <- struct{}{}:
-			r.store(id, e)
-			<-r.slots
-		case <-r.ctx.Done():
+	r.queue = append(r.queue, job{id, e})
+	if r.workers < writers {
+		r.workers++
+		r.tasks.Go(r.work)
+	}
+}
+
+// work writes until there is nothing left.
+func (r *Roster) work() {
+	for {
+		r.mu.Lock()
+		if len(r.queue) == 0 || r.ctx.Err() != nil {
+			r.workers--
+			r.queue = nil // which gives memory back after a storm
+			r.mu.Unlock()
+			return
 		}
-	})
+		j := r.queue[0]
+		r.queue[0] = job{}
+		r.queue = r.queue[1:]
+		r.mu.Unlock()
+		r.store(j.id, j.entry)
+	}
 }
 
 // store writes until there is nothing left to write.
