@@ -24,6 +24,7 @@ type mesh struct {
 	listeners map[string]map[int]func([]byte)
 	next      int
 	loses     func() bool // whether the next message is lost; nil: none is
+	slow      time.Duration
 }
 
 func newMesh() *mesh {
@@ -84,6 +85,7 @@ func (m member) Ask(_ context.Context, questions []Question) (answers [][]byte, 
 	m.mu.Lock()
 	others := maps.Clone(m.replicas)
 	m.mu.Unlock()
+	time.Sleep(m.slow)
 	for id, r := range others {
 		if id == m.self {
 			continue
@@ -261,6 +263,31 @@ func TestABriefAbsence(t *testing.T) {
 				t.Errorf("told %+v", c)
 			}
 		}
+	})
+}
+
+// TestOthersAreSlow: nobody is told anything before they have answered, and nothing is
+// done meanwhile.
+func TestOthersAreSlow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMesh()
+		m.slow = time.Second
+		a, b := start(t, m, 1), start(t, m, 2)
+		defer a.Close()
+		defer b.Close()
+		a.Enter(chat, "ann")
+		b.Enter(chat, "bob")
+		w := a.watch(chat)
+		a.Enter(chat, "cem")
+		after(900 * time.Millisecond)
+		a.mu.Lock()
+		told := a.watchers[chat] != nil
+		a.mu.Unlock()
+		if told {
+			t.Error("told before all have answered")
+		}
+		after(200 * time.Millisecond)
+		want(t, "first", a.knows(w), "[ann bob cem] {3 3}")
 	})
 }
 

@@ -66,9 +66,11 @@ func (r *Registry) turn(now time.Time) (next time.Time) {
 	for v := range r.busy {
 		say = r.show(v, now, say)
 		at := v.due()
-		if sooner(at); at.IsZero() {
+		if !v.ready || at.IsZero() { // answered stirs it
 			delete(r.busy, v)
+			continue
 		}
+		sooner(at)
 	}
 	r.mu.Unlock()
 	for _, f := range say {
