@@ -319,9 +319,6 @@ func (sh *shard) pack(e *engine) movedEngine {
 			ID: id.String(), Channel: ses.channel.Name, UID: ses.channel.UID, Client: ses.client.Bytes(),
 			Rooms: sh.table.Rooms(s), Granted: sh.table.Granted(s), Watched: watched, Offset: sh.offset(s), Connected: ses.connected,
 		}}, m.Sessions...)
-		if roster := sh.server.roster(); roster != nil {
-			roster.Release(id.String())
-		}
 		sh.finish(s)
 	}
 	e.first = noSession

@@ -121,19 +121,14 @@ func (p *parking) compact() {
 // back.
 func (c *channel) recovers() bool { return c.SocketIO.Recovery && c.History.Size > 0 }
 
-// park remembers a session whose client may come back.
+// park remembers a session whose client may come back, unless the roster does.
 func (sh *shard) park(s uint32) {
 	ses := sh.sessions.At(s)
 	ch := ses.channel
-	if !ch.recovers() || sh.server.ending() {
+	if !ch.recovers() || sh.server.ending() || sh.server.roster() != nil {
 		return
 	}
-	id := sh.table.ID(s)
-	if roster := sh.server.roster(); roster != nil {
-		roster.Release(id.String())
-		return
-	}
-	sh.server.parked.put(id, &parked{
+	sh.server.parked.put(sh.table.ID(s), &parked{
 		channel: ch.counters, user: ses.client.User(),
 		rooms: sh.table.Rooms(s), granted: sh.table.Granted(s), until: time.Now().Add(ch.History.TTL.Std()),
 	})

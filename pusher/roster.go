@@ -102,7 +102,7 @@ func (sh *shard) keep(s uint32, then func()) {
 	ses.kept = uint32(time.Now().Unix()) //nolint:gosec // until 2106
 	id := sh.table.ID(s)
 	roster.Put(id.String(), encode(sessionRecord{
-		Channel: ses.channel.Name, UID: ses.channel.UID, User: ses.client.User(), Rooms: sh.table.Rooms(s), Granted: sh.table.Granted(s),
+		Channel: ses.channel.Name, UID: ses.channel.UID, User: ses.client.User(), Rooms: sh.rooms(s), Granted: sh.table.Granted(s),
 	}), func() {
 		sh.post(func() {
 			if now, ok := sh.table.Session(id); ok && now == s {
@@ -129,11 +129,12 @@ func (sh *shard) keepAll() {
 	}
 }
 
-// dismiss forgets a session that has ended for good.
+// dismiss forgets a session that ends for good.
 func (sh *shard) dismiss(s uint32) {
-	if sh.sessions.At(s).kept != 0 {
+	if ses := sh.sessions.At(s); ses.kept != 0 {
 		id := sh.table.ID(s)
 		sh.server.roster().Drop(id.String())
+		ses.kept = 0
 	}
 }
 

@@ -99,6 +99,10 @@ func (sh *shard) finish(s uint32) {
 	if ses.present {
 		sh.disappear(s)
 	}
+	if ses.kept != 0 {
+		id := sh.table.ID(s)
+		sh.server.roster().Release(id.String())
+	}
 	sh.table.Remove(s)
 	if ses.replaying {
 		sh.release(s)

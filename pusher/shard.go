@@ -148,10 +148,11 @@ func (sh *shard) prepare(c *change) {
 func (sh *shard) apply(next *snapshot, c *change) {
 	sh.loop.SetConfig(loopConfig(next.settings, next.maxPayload))
 	for _, name := range c.removed {
-		for _, s := range sh.table.Members(name) {
+		for _, s := range sh.table.Members(name) { // while the table still knows who they are
 			if sh.sessions.At(s).present {
 				sh.disappear(s)
 			}
+			sh.dismiss(s)
 		}
 		for _, s := range slices.Clone(sh.table.RemoveChannel(name)) {
 			sh.end(s, wire.CloseChannelGone, wire.CloseChannelGone.Reason())

@@ -89,6 +89,16 @@ func (c *Client) UnmarshalBinary(b []byte) error {
 	if c.said = string(b[head:]); int(c.userBytes) > len(c.said) {
 		return errors.New("auth: not a client")
 	}
+	for rooms := c.said[c.userBytes:]; len(rooms) > 0; {
+		n := 2
+		if len(rooms) >= n {
+			n += int(rooms[0])<<8 + int(rooms[1])
+		}
+		if n > len(rooms) {
+			return errors.New("auth: not a client")
+		}
+		rooms = rooms[n:]
+	}
 	return nil
 }
 
