@@ -101,9 +101,10 @@ const (
 	ManagedStorageMemory ManagedStorageType = "Memory"
 )
 
-// NATSSpec says where a NATS is and how to log in. Changing it restarts the pods. The
-// Pusher has one stream there, klaxon_<namespace>_<name>, which stays when the Pusher
-// is deleted.
+// NATSSpec says where a NATS is and how to log in. Changing it restarts the pods, but
+// not for another password or certificate. The Pusher has two streams there,
+// klaxon_<namespace>_<name> for events and KV_klaxon_<namespace>_<name>_sessions, which
+// stay when the Pusher is deleted.
 type NATSSpec struct {
 	// URL of NATS, or several with commas between: nats://HOST:PORT, or
 	// tls://HOST:PORT to insist on TLS.
