@@ -24,13 +24,27 @@ func (b *Broker) Attach(ctx context.Context, channel string) error {
 	within, cancel := context.WithTimeout(ctx, b.config.Timeout)
 	defer cancel()
 	before := l.want()
-	if err := l.attach(within); err != nil {
+	if err := patiently(within, l.attach); err != nil {
 		if !before {
 			l.unwant()
 		}
 		return b.failure(ctx, fmt.Errorf("attach %s: %w", channel, err))
 	}
 	return nil
+}
+
+// leaderWait is how soon a stream is asked again that had no leader.
+const leaderWait = 50 * time.Millisecond
+
+// patiently tries for as long as ctx allows while the stream has no leader, which it
+// has not for a moment after a node has gone.
+func patiently(ctx context.Context, try func(context.Context) error) error {
+	for {
+		err := try(ctx)
+		if !gone(err) || sleep(ctx, leaderWait) != nil {
+			return err
+		}
+	}
 }
 
 // failure is what the caller is told of an error: its own context's, or that NATS

@@ -4,9 +4,13 @@
 package jetstream
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"reflect"
 	"testing"
+
+	"github.com/nats-io/nats.go"
 
 	"github.com/klaxon-dev/klaxon/pusher/wire"
 )
@@ -64,4 +68,28 @@ func FuzzDecode(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestPatience lasts for as long as the caller has time, and for nothing else than a
+// stream that has no leader.
+func TestPatience(t *testing.T) {
+	tries := 0
+	err := patiently(t.Context(), func(context.Context) error {
+		if tries++; tries < 3 {
+			return fmt.Errorf("ask: %w", nats.ErrNoResponders)
+		}
+		return nil
+	})
+	if err != nil || tries != 3 {
+		t.Errorf("%d tries, %v", tries, err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), leaderWait/2)
+	defer cancel()
+	if err := patiently(ctx, func(context.Context) error { return nats.ErrNoResponders }); !gone(err) {
+		t.Errorf("out of time: %v", err)
+	}
+	tries = 0
+	if err := patiently(t.Context(), func(context.Context) error { tries++; return ErrUnknownChannel }); !errors.Is(err, ErrUnknownChannel) || tries != 1 {
+		t.Errorf("another error: %d tries, %v", tries, err)
+	}
 }

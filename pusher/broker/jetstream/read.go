@@ -31,7 +31,11 @@ func (b *Broker) Read(ctx context.Context, channel string, r wire.Range) (wire.P
 	}
 	within, cancel := context.WithTimeout(ctx, b.config.Timeout)
 	defer cancel()
-	p, err := l.read(within, r)
+	var p wire.Page
+	err = patiently(within, func(ctx context.Context) (err error) {
+		p, err = l.read(ctx, r)
+		return err
+	})
 	if err != nil {
 		return wire.Page{}, b.failure(ctx, fmt.Errorf("read %s: %w", channel, err))
 	}
