@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -170,6 +171,75 @@ func TestANodeThatCannotStart(t *testing.T) {
 	f.gathered.brokerSet.Status.UpdateRevision = "mended"
 	if deleted, _ := f.round(t, b); deleted != "edge-broker-1" {
 		t.Fatalf("with a mended template %s was deleted", deleted)
+	}
+}
+
+// unready makes a node run without ever getting ready.
+func (f *fakeBroker) unready(i int) {
+	pod := &f.gathered.brokerPods[i]
+	pod.Status.Conditions[0].Status = corev1.ConditionFalse
+	node := f.answers[pod.Status.PodIP]
+	node.Ready, node.Reason = false, "no other node answers"
+	for _, n := range f.answers {
+		if n.Name != pod.Name {
+			n.BehindCount, n.Behind = 1, []status.Follower{{Node: pod.Name}}
+		}
+	}
+}
+
+// TestANodeThatNeverGetsReady is replaced as soon as the template is another, if the
+// others do without it.
+func TestANodeThatNeverGetsReady(t *testing.T) {
+	f := newFakeBroker(t)
+	b := newBrokers(f.client, f)
+	f.gathered.brokerSet.Status.UpdateRevision = "broken"
+	if deleted, _ := f.round(t, b); deleted != "edge-broker-1" {
+		t.Fatalf("deleted %s", deleted)
+	}
+	f.start(t, 1)
+	f.unready(1)
+	if deleted, view := f.round(t, b); deleted != "" || view.verdict().status != metav1.ConditionFalse {
+		t.Fatalf("deleted %s; %+v", deleted, view.verdict())
+	}
+	f.gathered.brokerSet.Status.UpdateRevision = "mended"
+	other := f.answers["10.0.0.3"]
+	other.Ready = false
+	if deleted, _ := f.round(t, b); deleted != "" {
+		t.Fatalf("%s was deleted while another node is not ready", deleted)
+	}
+	other.Ready, other.MetaLeader, f.leader = true, "", "edge-broker-1"
+	if deleted, _ := f.round(t, b); deleted != "" {
+		t.Fatalf("%s was deleted, which leads", deleted)
+	}
+	f.leader = "edge-broker-0"
+	if deleted, _ := f.round(t, b); deleted != "edge-broker-1" {
+		t.Fatalf("with a mended template %q was deleted", deleted)
+	}
+}
+
+// TestNodesThatCannotBeAsked are asked ever more seldom, and nothing is said of them
+// that is not known.
+func TestNodesThatCannotBeAsked(t *testing.T) {
+	f := newFakeBroker(t)
+	b, now := newBrokers(f.client, f), time.Now()
+	b.now = func() time.Time { return now }
+	delete(f.answers, "10.0.0.3")
+	var waits []time.Duration
+	for range 4 {
+		_, view := f.round(t, b)
+		if v := view.verdict(); v.status != metav1.ConditionUnknown || v.reason != v1alpha1.ReasonStatusUnreachable || !strings.Contains(v.message, "edge-broker-2 cannot be asked: no route to host") {
+			t.Fatalf("%+v", v)
+		}
+		waits = append(waits, view.next(10*time.Second))
+		now = now.Add(15 * time.Second)
+	}
+	if want := []time.Duration{brokerPace, 3750 * time.Millisecond, 7500 * time.Millisecond, 10 * time.Second}; !slices.Equal(waits, want) {
+		t.Errorf("looked again after %v, want %v", waits, want)
+	}
+	// What is known to be wrong is said first, and looked at soon.
+	f.unready(0)
+	if _, view := f.round(t, b); view.unknown || view.next(10*time.Second) != brokerPace {
+		t.Errorf("%+v, again after %v", view.verdict(), view.next(10*time.Second))
 	}
 }
 
