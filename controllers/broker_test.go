@@ -14,6 +14,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -277,7 +278,17 @@ func TestTheBrokerIsChosenOnce(t *testing.T) {
 	managed := &v1alpha1.BrokerSpec{Managed: &v1alpha1.ManagedBrokerSpec{}}
 	lone := &v1alpha1.BrokerSpec{Managed: &v1alpha1.ManagedBrokerSpec{Replicas: &one}}
 	memory := &v1alpha1.BrokerSpec{Managed: &v1alpha1.ManagedBrokerSpec{Storage: &v1alpha1.ManagedStorageSpec{Type: v1alpha1.ManagedStorageMemory}}}
-	runs := &appsv1.StatefulSet{Spec: appsv1.StatefulSetSpec{Replicas: &three, VolumeClaimTemplates: make([]corev1.PersistentVolumeClaim, 1)}}
+	storage := func(size, class string) *v1alpha1.BrokerSpec {
+		s := &v1alpha1.ManagedStorageSpec{Size: new(resource.MustParse(size))}
+		if class != "" {
+			s.StorageClassName = &class
+		}
+		return &v1alpha1.BrokerSpec{Managed: &v1alpha1.ManagedBrokerSpec{Storage: s}}
+	}
+	claim := corev1.PersistentVolumeClaim{Spec: corev1.PersistentVolumeClaimSpec{Resources: corev1.VolumeResourceRequirements{
+		Requests: corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("10Gi")},
+	}}}
+	runs := &appsv1.StatefulSet{Spec: appsv1.StatefulSetSpec{Replicas: &three, VolumeClaimTemplates: []corev1.PersistentVolumeClaim{claim}}}
 	for name, tc := range map[string]struct {
 		chosen   string
 		replicas *int32
@@ -298,6 +309,9 @@ func TestTheBrokerIsChosenOnce(t *testing.T) {
 		"from a managed one to a NATS":       {"Managed", &three, nats, runs, "NATS", "BrokerFixed"},
 		"with other nodes":                   {"Managed", &three, lone, runs, "Managed", "BrokerFixed"},
 		"with other storage":                 {"Managed", &three, memory, runs, "Managed", "BrokerFixed"},
+		"with larger volumes":                {"Managed", &three, storage("20Gi", ""), runs, "Managed", "BrokerFixed"},
+		"with volumes of another class":      {"Managed", &three, storage("10Gi", "fast"), runs, "Managed", "BrokerFixed"},
+		"in other words":                     {"Managed", &three, storage("10240Mi", ""), runs, "Managed", ""},
 		"as it is":                           {"Managed", &three, managed, runs, "Managed", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
