@@ -4,9 +4,11 @@
 package controllers
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -269,6 +271,35 @@ func TestABrokerIsLeftAlone(t *testing.T) {
 				t.Errorf("%d pods are left (%v)", len(left.Items), err)
 			}
 		})
+	}
+}
+
+// TestARenewalRestartsNobody: other certificates in time, and nothing else that is new.
+func TestARenewalRestartsNobody(t *testing.T) {
+	in := &gathered{pusher: &v1alpha1.Pusher{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "edge"}}, seed: keys.NewSeed(), now: time.Now()}
+	before := makeBroker(in, &v1alpha1.ManagedBrokerSpec{})
+	if again := makeBroker(in, &v1alpha1.ManagedBrokerSpec{}); !reflect.DeepEqual(again.files, before.files) || !reflect.DeepEqual(again.way, before.way) {
+		t.Error("two brokers at one time")
+	}
+	in.now = in.now.AddDate(0, 0, 40)
+	after := makeBroker(in, &v1alpha1.ManagedBrokerSpec{})
+	var changed []string
+	for name := range after.files {
+		if !bytes.Equal(after.files[name], before.files[name]) {
+			changed = append(changed, name)
+		}
+	}
+	if slices.Sort(changed); !slices.Equal(changed, []string{status.CertFile, status.KeyFile}) {
+		t.Errorf("nodes are given other %v", changed)
+	}
+	if bytes.Equal(before.way.Certificate, after.way.Certificate) || before.way.Password != after.way.Password {
+		t.Error("push servers are to have another certificate, and the same password")
+	}
+	fingerprint := func(m *managedBroker) string {
+		return settings.Pusher{NATS: m.way, SessionKey: in.seed}.BrokerFingerprint()
+	}
+	if fingerprint(before) != fingerprint(after) {
+		t.Error("push servers are restarted")
 	}
 }
 
