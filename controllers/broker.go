@@ -79,10 +79,27 @@ func fits(set *appsv1.StatefulSet, spec *v1alpha1.ManagedBrokerSpec) *compile.Re
 	if n := render.BrokerNodes(spec); set.Spec.Replicas != nil && *set.Spec.Replicas != n {
 		return fixed(fmt.Sprintf("The broker was made with %d nodes, not %d: set spec.broker.managed.replicas, or make another Pusher", *set.Spec.Replicas, n))
 	}
-	if claims := set.Spec.VolumeClaimTemplates; (len(claims) == 0) != render.BrokerInMemory(spec) {
+	claims := set.Spec.VolumeClaimTemplates
+	if (len(claims) == 0) != render.BrokerInMemory(spec) {
 		return fixed("The broker was made with another storage.type: set spec.broker.managed.storage, or make another Pusher")
 	}
+	if len(claims) == 0 {
+		return nil
+	}
+	if made, asked := claims[0].Spec.Resources.Requests.Storage(), render.BrokerSize(spec); made.Cmp(asked) != 0 {
+		return fixed(fmt.Sprintf("The broker was made with volumes of %s, not %s: set spec.broker.managed.storage.size, or make another Pusher", made, &asked))
+	}
+	if made, asked := className(claims[0].Spec.StorageClassName), className(render.BrokerStorageClass(spec)); made != asked {
+		return fixed(fmt.Sprintf("The broker was made with volumes of %s, not of %s: set spec.broker.managed.storage.storageClassName, or make another Pusher", made, asked))
+	}
 	return nil
+}
+
+func className(name *string) string {
+	if name == nil {
+		return "the default class"
+	}
+	return "class " + *name
 }
 
 // makeBroker makes all that a broker and its clients need to know.

@@ -4,15 +4,19 @@
 package controllers
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -173,6 +177,75 @@ func TestANodeThatCannotStart(t *testing.T) {
 	}
 }
 
+// unready makes a node run without ever getting ready.
+func (f *fakeBroker) unready(i int) {
+	pod := &f.gathered.brokerPods[i]
+	pod.Status.Conditions[0].Status = corev1.ConditionFalse
+	node := f.answers[pod.Status.PodIP]
+	node.Ready, node.Reason = false, "no other node answers"
+	for _, n := range f.answers {
+		if n.Name != pod.Name {
+			n.BehindCount, n.Behind = 1, []status.Follower{{Node: pod.Name}}
+		}
+	}
+}
+
+// TestANodeThatNeverGetsReady is replaced as soon as the template is another, if the
+// others do without it.
+func TestANodeThatNeverGetsReady(t *testing.T) {
+	f := newFakeBroker(t)
+	b := newBrokers(f.client, f)
+	f.gathered.brokerSet.Status.UpdateRevision = "broken"
+	if deleted, _ := f.round(t, b); deleted != "edge-broker-1" {
+		t.Fatalf("deleted %s", deleted)
+	}
+	f.start(t, 1)
+	f.unready(1)
+	if deleted, view := f.round(t, b); deleted != "" || view.verdict().status != metav1.ConditionFalse {
+		t.Fatalf("deleted %s; %+v", deleted, view.verdict())
+	}
+	f.gathered.brokerSet.Status.UpdateRevision = "mended"
+	other := f.answers["10.0.0.3"]
+	other.Ready = false
+	if deleted, _ := f.round(t, b); deleted != "" {
+		t.Fatalf("%s was deleted while another node is not ready", deleted)
+	}
+	other.Ready, other.MetaLeader, f.leader = true, "", "edge-broker-1"
+	if deleted, _ := f.round(t, b); deleted != "" {
+		t.Fatalf("%s was deleted, which leads", deleted)
+	}
+	f.leader = "edge-broker-0"
+	if deleted, _ := f.round(t, b); deleted != "edge-broker-1" {
+		t.Fatalf("with a mended template %q was deleted", deleted)
+	}
+}
+
+// TestNodesThatCannotBeAsked are asked ever more seldom, and nothing is said of them
+// that is not known.
+func TestNodesThatCannotBeAsked(t *testing.T) {
+	f := newFakeBroker(t)
+	b, now := newBrokers(f.client, f), time.Now()
+	b.now = func() time.Time { return now }
+	delete(f.answers, "10.0.0.3")
+	var waits []time.Duration
+	for range 4 {
+		_, view := f.round(t, b)
+		if v := view.verdict(); v.status != metav1.ConditionUnknown || v.reason != v1alpha1.ReasonStatusUnreachable || !strings.Contains(v.message, "edge-broker-2 cannot be asked: no route to host") {
+			t.Fatalf("%+v", v)
+		}
+		waits = append(waits, view.next(10*time.Second))
+		now = now.Add(15 * time.Second)
+	}
+	if want := []time.Duration{brokerPace, 3750 * time.Millisecond, 7500 * time.Millisecond, 10 * time.Second}; !slices.Equal(waits, want) {
+		t.Errorf("looked again after %v, want %v", waits, want)
+	}
+	// What is known to be wrong is said first, and looked at soon.
+	f.unready(0)
+	if _, view := f.round(t, b); view.unknown || view.next(10*time.Second) != brokerPace {
+		t.Errorf("%+v, again after %v", view.verdict(), view.next(10*time.Second))
+	}
+}
+
 func TestABrokerIsLeftAlone(t *testing.T) {
 	for name, change := range map[string]func(*fakeBroker, *round){
 		"while paused":                        func(_ *fakeBroker, r *round) { r.pusher.Spec.Paused = true },
@@ -201,13 +274,52 @@ func TestABrokerIsLeftAlone(t *testing.T) {
 	}
 }
 
+// TestARenewalRestartsNobody: other certificates in time, and nothing else that is new.
+func TestARenewalRestartsNobody(t *testing.T) {
+	in := &gathered{pusher: &v1alpha1.Pusher{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "edge"}}, seed: keys.NewSeed(), now: time.Now()}
+	before := makeBroker(in, &v1alpha1.ManagedBrokerSpec{})
+	if again := makeBroker(in, &v1alpha1.ManagedBrokerSpec{}); !reflect.DeepEqual(again.files, before.files) || !reflect.DeepEqual(again.way, before.way) {
+		t.Error("two brokers at one time")
+	}
+	in.now = in.now.AddDate(0, 0, 40)
+	after := makeBroker(in, &v1alpha1.ManagedBrokerSpec{})
+	var changed []string
+	for name := range after.files {
+		if !bytes.Equal(after.files[name], before.files[name]) {
+			changed = append(changed, name)
+		}
+	}
+	if slices.Sort(changed); !slices.Equal(changed, []string{status.CertFile, status.KeyFile}) {
+		t.Errorf("nodes are given other %v", changed)
+	}
+	if bytes.Equal(before.way.Certificate, after.way.Certificate) || before.way.Password != after.way.Password {
+		t.Error("push servers are to have another certificate, and the same password")
+	}
+	fingerprint := func(m *managedBroker) string {
+		return settings.Pusher{NATS: m.way, SessionKey: in.seed}.BrokerFingerprint()
+	}
+	if fingerprint(before) != fingerprint(after) {
+		t.Error("push servers are restarted")
+	}
+}
+
 func TestTheBrokerIsChosenOnce(t *testing.T) {
 	one, three := int32(1), int32(3)
 	nats := &v1alpha1.BrokerSpec{NATS: &v1alpha1.NATSSpec{URL: "nats://nats:4222"}}
 	managed := &v1alpha1.BrokerSpec{Managed: &v1alpha1.ManagedBrokerSpec{}}
 	lone := &v1alpha1.BrokerSpec{Managed: &v1alpha1.ManagedBrokerSpec{Replicas: &one}}
 	memory := &v1alpha1.BrokerSpec{Managed: &v1alpha1.ManagedBrokerSpec{Storage: &v1alpha1.ManagedStorageSpec{Type: v1alpha1.ManagedStorageMemory}}}
-	runs := &appsv1.StatefulSet{Spec: appsv1.StatefulSetSpec{Replicas: &three, VolumeClaimTemplates: make([]corev1.PersistentVolumeClaim, 1)}}
+	storage := func(size, class string) *v1alpha1.BrokerSpec {
+		s := &v1alpha1.ManagedStorageSpec{Size: new(resource.MustParse(size))}
+		if class != "" {
+			s.StorageClassName = &class
+		}
+		return &v1alpha1.BrokerSpec{Managed: &v1alpha1.ManagedBrokerSpec{Storage: s}}
+	}
+	claim := corev1.PersistentVolumeClaim{Spec: corev1.PersistentVolumeClaimSpec{Resources: corev1.VolumeResourceRequirements{
+		Requests: corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("10Gi")},
+	}}}
+	runs := &appsv1.StatefulSet{Spec: appsv1.StatefulSetSpec{Replicas: &three, VolumeClaimTemplates: []corev1.PersistentVolumeClaim{claim}}}
 	for name, tc := range map[string]struct {
 		chosen   string
 		replicas *int32
@@ -228,6 +340,9 @@ func TestTheBrokerIsChosenOnce(t *testing.T) {
 		"from a managed one to a NATS":       {"Managed", &three, nats, runs, "NATS", "BrokerFixed"},
 		"with other nodes":                   {"Managed", &three, lone, runs, "Managed", "BrokerFixed"},
 		"with other storage":                 {"Managed", &three, memory, runs, "Managed", "BrokerFixed"},
+		"with larger volumes":                {"Managed", &three, storage("20Gi", ""), runs, "Managed", "BrokerFixed"},
+		"with volumes of another class":      {"Managed", &three, storage("10Gi", "fast"), runs, "Managed", "BrokerFixed"},
+		"in other words":                     {"Managed", &three, storage("10240Mi", ""), runs, "Managed", ""},
 		"as it is":                           {"Managed", &three, managed, runs, "Managed", ""},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -29,6 +29,7 @@ type BrokerSpec struct {
 //
 // +kubebuilder:validation:XValidation:rule="(has(self.replicas) ? self.replicas : 3) == (has(oldSelf.replicas) ? oldSelf.replicas : 3)",message="broker.managed.replicas cannot be changed: make another Pusher"
 // +kubebuilder:validation:XValidation:rule="has(self.storage) == has(oldSelf.storage) && (!has(self.storage) || self.storage == oldSelf.storage)",message="broker.managed.storage cannot be changed: make another Pusher"
+// +kubebuilder:validation:XValidation:rule="!has(self.storage) || !has(self.storage.type) || self.storage.type != 'Memory' || !has(self.resources) || !has(self.resources.limits) || !('memory' in self.resources.limits) || [string(self.resources.limits['memory'])].all(l, [has(self.storage.size) ? string(self.storage.size) : '256Mi'].all(s, !isQuantity(l) || !isQuantity(s) || quantity(l).asApproximateFloat() * 0.9 > quantity(s).asApproximateFloat()))",message="storage.size (default 256Mi with Memory) must be less than 90 % of resources.limits.memory, or no node starts: raise the limit or lower the size"
 type ManagedBrokerSpec struct {
 	// Replicas is the number of nodes: 3, of which one may be gone at any time, or 1,
 	// which is away while it restarts. Default: 3.
@@ -41,7 +42,7 @@ type ManagedBrokerSpec struct {
 	Storage *ManagedStorageSpec `json:"storage,omitempty"`
 
 	// Resources of the broker's container. Default: requests of 100m CPU and 128Mi
-	// memory, no limits. Changing them restarts the nodes, one at a time.
+	// memory, with Memory storage.size more, and no limits. Changing them restarts the nodes, one at a time.
 	// +kubebuilder:validation:XValidation:rule="!has(self.claims)",message="resources.claims: brokers use no devices, leave claims out"
 	// +optional
 	Resources *corev1.ResourceRequirements `json:"resources,omitempty"`
@@ -74,7 +75,7 @@ type ManagedStorageSpec struct {
 	Type ManagedStorageType `json:"type,omitempty"`
 
 	// Size of each node's volume or, with Memory, of what it keeps in memory, which
-	// must be less than its memory limit. From 64Mi to 4Ti. Default: 10Gi, with
+	// must be less than 90 % of its memory limit. From 64Mi to 4Ti. Default: 10Gi, with
 	// Memory 256Mi.
 	// +kubebuilder:validation:XIntOrString
 	// +kubebuilder:validation:MaxLength=20

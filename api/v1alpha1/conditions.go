@@ -19,8 +19,9 @@ const (
 	// ConditionReady says whether clients can connect now. It stays True while
 	// an earlier revision still serves.
 	ConditionReady = "Ready"
-	// ConditionBrokerReady: all nodes of the managed broker are there, have all that
-	// they should have, and are as the Pusher asks for.
+	// ConditionBrokerReady says whether all nodes of the managed broker are there and
+	// have all events, so that any one may be stopped. Whether they are as the Pusher
+	// asks for is part of Applied.
 	ConditionBrokerReady = "BrokerReady"
 )
 

@@ -98,6 +98,9 @@ const (
 	compressRule     = "compression.minBytes is a whole number of bytes from 64 to 1Mi"
 	natsRule         = "write broker.nats.url as nats://HOST:PORT or tls://HOST:PORT"
 	brokerRule       = "set either broker.managed"
+	nodesRule        = "broker.managed.replicas cannot be changed: make another Pusher"
+	storageRule      = "broker.managed.storage cannot be changed: make another Pusher"
+	memoryRule       = "storage.size (default 256Mi with Memory) must be less than 90 % of resources.limits.memory"
 	annotRule        = "annotations that start with push.klaxon.dev/ belong to the operator"
 )
 
@@ -156,6 +159,7 @@ func TestChannelChanges(t *testing.T) {
 		{"{}", "{pusher: {paused: true}}", ""},
 		{"{pusher: {paused: true}}", "{}", ""},
 		{"{}", "{clients: {anonymous: true}}", ""},
+		{"{pusher: {broker: {managed: {}}}}", "{pusher: {broker: {managed: {replicas: 1}}}}", nodesRule},
 	}.run(t, "Channel")
 }
 
@@ -164,6 +168,15 @@ func TestPusherChanges(t *testing.T) {
 		{"{}", "{replicas: 0}", ""},
 		{"{paused: true}", "{paused: false}", ""},
 		{"{}", "{replicas: -1}", "should be greater than or equal to 0"},
+		{"{broker: {managed: {}}}", "{broker: {managed: {replicas: 3}}}", ""},
+		{"{broker: {managed: {}}}", "{broker: {managed: {replicas: 1}}}", nodesRule},
+		{"{broker: {managed: {replicas: 1}}}", "{broker: {managed: {}}}", nodesRule},
+		{"{broker: {managed: {}}}", "{broker: {managed: {resources: {requests: {cpu: 1}}, priorityClassName: high}}}", ""},
+		{"{broker: {managed: {storage: {size: 1Gi}}}}", "{broker: {managed: {storage: {size: 2Gi}}}}", storageRule},
+		{"{broker: {managed: {storage: {size: 1Gi}}}}", "{broker: {managed: {storage: {size: 1Gi, storageClassName: fast}}}}", storageRule},
+		{"{broker: {managed: {storage: {type: Memory}}}}", "{broker: {managed: {storage: {type: Volume}}}}", storageRule},
+		{"{broker: {managed: {storage: {type: Memory}}}}", "{broker: {managed: {}}}", storageRule},
+		{"{broker: {managed: {}}}", "{broker: {managed: {storage: {type: Memory}}}}", storageRule},
 	}.run(t, "Pusher")
 }
 

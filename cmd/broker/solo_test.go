@@ -139,6 +139,49 @@ func TestStops(t *testing.T) {
 	}
 }
 
+// TestOneStoreAtATime: a process that starts while another still uses its store waits
+// until that has ended, and can be told to end meanwhile.
+func TestOneStoreAtATime(t *testing.T) {
+	secrets, store := secretsDir(t), t.TempDir()
+	first := solo(t, "--credentials="+secrets, "--store="+store, "--max-storage=1Gi")
+	first.start()
+	first.waitReady()
+	js := connect(t, []*broker{first})
+	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "orders", Subjects: []string{"orders.>"}}); err != nil {
+		t.Fatal(err)
+	}
+	second := solo(t, "--credentials="+secrets, "--store="+store, "--max-storage=1Gi")
+	waits := func() {
+		t.Helper()
+		eventually(t, "the second waits", func() error { return second.logged("another process uses the store") })
+		if err := second.probe("/healthz"); err != nil {
+			t.Errorf("/healthz while it waits: %v", err)
+		}
+		if err := second.probe("/startupz"); err == nil {
+			t.Error("/startupz: it has started with a store that another process uses")
+		}
+		if st, err := second.status(); err != nil || st.Phase != status.Starting {
+			t.Errorf("/status while it waits: %+v, %v", st, err)
+		}
+	}
+	second.start()
+	waits()
+	second.term()
+	second.log = &log{}
+	second.start()
+	waits()
+	for i := range 20 {
+		if _, err := js.Publish(t.Context(), "orders.new", fmt.Append(nil, i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	first.kill()
+	second.waitReady()
+	if st, err := second.status(); err != nil || st.Messages != 20 {
+		t.Errorf("the second has %d of 20 messages (%v)", st.Messages, err)
+	}
+}
+
 // TestMemory: without a store, streams in memory work and are gone afterwards,
 // and streams on disk are refused.
 func TestMemory(t *testing.T) {

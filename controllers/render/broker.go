@@ -39,6 +39,7 @@ const (
 	defaultBrokerNodes  = 3
 	defaultVolumeSize   = "10Gi"
 	defaultBrokerMemory = "256Mi"
+	brokerOwnMemory     = "128Mi" // without the events that are kept in memory
 	// storedPercent of a volume are for events, the rest for logs of the cluster.
 	storedPercent = 90
 	// startTries at intervals of startEvery seconds are how long a store may take to
@@ -70,6 +71,14 @@ func BrokerSize(spec *v1alpha1.ManagedBrokerSpec) resource.Quantity {
 	return resource.MustParse(defaultVolumeSize)
 }
 
+// BrokerStorageClass is the class of a managed broker's volumes; nil: the cluster's default.
+func BrokerStorageClass(spec *v1alpha1.ManagedBrokerSpec) *string {
+	if spec.Storage == nil {
+		return nil
+	}
+	return spec.Storage.StorageClassName
+}
+
 func brokerLabels(pusher string) map[string]string {
 	labels := Labels(pusher)
 	labels[labelName] = brokerName
@@ -98,21 +107,25 @@ func brokerObjects(in Input) []Object {
 				servicePort(portNATS, BrokerClientsPort),
 				servicePort(portRoutes, BrokerRoutesPort),
 				servicePort(portHealth, BrokerHealthPort))),
-		disruptionBudget(p, name, labels, BrokerSelector(p.Name)),
+		// A node that is not ready may be one that the others cannot do without.
+		disruptionBudget(p, name, labels, budget(BrokerSelector(p.Name), policyv1.IfHealthyBudget)),
 		statefulSet(in),
 	}
 }
 
-// disruptionBudget lets one pod at a time be evicted. One that is not ready is of no
-// use to anybody, and holds up nobody.
-func disruptionBudget(p *v1alpha1.Pusher, name string, labels, selector map[string]string) Object {
+// budget lets one pod at a time be evicted.
+func budget(selector map[string]string, unready policyv1.UnhealthyPodEvictionPolicyType) *policyv1ac.PodDisruptionBudgetSpecApplyConfiguration {
+	return policyv1ac.PodDisruptionBudgetSpec().
+		WithMaxUnavailable(intstr.FromInt32(1)).
+		WithUnhealthyPodEvictionPolicy(unready).
+		WithSelector(metav1ac.LabelSelector().WithMatchLabels(selector))
+}
+
+func disruptionBudget(p *v1alpha1.Pusher, name string, labels map[string]string, spec *policyv1ac.PodDisruptionBudgetSpecApplyConfiguration) Object {
 	return policyv1ac.PodDisruptionBudget(name, p.Namespace).
 		WithLabels(labels).
 		WithOwnerReferences(owner(p)).
-		WithSpec(policyv1ac.PodDisruptionBudgetSpec().
-			WithMaxUnavailable(intstr.FromInt32(1)).
-			WithUnhealthyPodEvictionPolicy(policyv1.AlwaysAllow).
-			WithSelector(metav1ac.LabelSelector().WithMatchLabels(selector)))
+		WithSpec(spec)
 }
 
 func statefulSet(in Input) Object {
@@ -130,9 +143,7 @@ func statefulSet(in Input) Object {
 		claim := corev1ac.PersistentVolumeClaimSpec().
 			WithAccessModes(corev1.ReadWriteOnce).
 			WithResources(corev1ac.VolumeResourceRequirements().WithRequests(corev1.ResourceList{corev1.ResourceStorage: BrokerSize(spec)}))
-		if spec.Storage != nil && spec.Storage.StorageClassName != nil {
-			claim.WithStorageClassName(*spec.Storage.StorageClassName)
-		}
+		claim.StorageClassName = BrokerStorageClass(spec)
 		template := corev1ac.PersistentVolumeClaim("data", p.Namespace).WithLabels(labels).WithSpec(claim)
 		template.Kind, template.APIVersion, template.Namespace = nil, nil, nil // as the API server keeps it
 		set.WithVolumeClaimTemplates(template).
@@ -199,7 +210,7 @@ func brokerContainer(in Input) *corev1ac.ContainerApplyConfiguration {
 			containerPort(portNATS, BrokerClientsPort),
 			containerPort(portRoutes, BrokerRoutesPort),
 			containerPort(portHealth, BrokerHealthPort)).
-		WithResources(brokerResources(spec.Resources)).
+		WithResources(brokerResources(spec)).
 		WithSecurityContext(containerSecurity()).
 		WithVolumeMounts(
 			corev1ac.VolumeMount().WithName("files").WithMountPath(brokerFiles).WithReadOnly(true),
@@ -229,12 +240,17 @@ func brokerArgs(p *v1alpha1.Pusher, spec *v1alpha1.ManagedBrokerSpec) []string {
 	return append(args, "--store="+brokerStore, "--max-storage="+strconv.FormatInt(size.Value()/100*storedPercent, 10))
 }
 
-func brokerResources(r *corev1.ResourceRequirements) *corev1ac.ResourceRequirementsApplyConfiguration {
-	if r != nil {
-		return convert[corev1ac.ResourceRequirementsApplyConfiguration](r)
+// brokerResources are asked for; events that are kept in memory need it, too.
+func brokerResources(spec *v1alpha1.ManagedBrokerSpec) *corev1ac.ResourceRequirementsApplyConfiguration {
+	if spec.Resources != nil {
+		return convert[corev1ac.ResourceRequirementsApplyConfiguration](spec.Resources)
+	}
+	memory := resource.MustParse(brokerOwnMemory)
+	if BrokerInMemory(spec) {
+		memory.Add(BrokerSize(spec))
 	}
 	return corev1ac.ResourceRequirements().WithRequests(corev1.ResourceList{
 		corev1.ResourceCPU:    resource.MustParse("100m"),
-		corev1.ResourceMemory: resource.MustParse("128Mi"),
+		corev1.ResourceMemory: memory,
 	})
 }

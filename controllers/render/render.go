@@ -4,6 +4,7 @@
 package render
 
 import (
+	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	metav1ac "k8s.io/client-go/applyconfigurations/meta/v1"
 
@@ -52,7 +53,9 @@ func Objects(in Input) []Object {
 	}
 	out = append(out, clientsService(in.Pusher), eventsService(in.Pusher), podsService(in.Pusher))
 	if in.Broker != "" {
-		out = append(out, disruptionBudget(in.Pusher, DeploymentName(in.Pusher.Name), Labels(in.Pusher.Name), Selector(in.Pusher.Name)))
+		// A pod that is not ready is of no use to anybody, and holds up nobody.
+		spec := budget(Selector(in.Pusher.Name), policyv1.AlwaysAllow)
+		out = append(out, disruptionBudget(in.Pusher, DeploymentName(in.Pusher.Name), Labels(in.Pusher.Name), spec))
 	}
 	return append(out, deployment(in))
 }

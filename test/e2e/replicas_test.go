@@ -6,20 +6,16 @@
 package e2e
 
 import (
-	"context"
-	"encoding/json"
 	"fmt"
-	"net"
-	"net/http"
 	"strings"
-	"sync"
 	"time"
 
-	"github.com/gobwas/ws"
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/klaxon-dev/klaxon/api/v1alpha1"
 )
@@ -73,134 +69,6 @@ kind: Channel
 metadata: {name: lorries, namespace: shop}
 spec: {pusherRef: {name: fleet}, clients: {anonymous: true}, history: {size: 10000}}
 `
-
-// follower is a client that comes back whenever its connection ends, to whichever
-// pod, and says from where.
-type follower struct {
-	// Guarded by mu.
-	mu      sync.Mutex
-	numbers []int
-	offset  string
-	came    int // connections
-	lost    int // that were not recovered
-}
-
-func follow(ctx context.Context, pusher, channel string) *follower {
-	f := &follower{}
-	go func() {
-		for ctx.Err() == nil {
-			f.connect(ctx, pusher, channel)
-			select {
-			case <-ctx.Done():
-			case <-time.After(100 * time.Millisecond):
-			}
-		}
-	}()
-	return f
-}
-
-// connect listens until the connection ends.
-func (f *follower) connect(ctx context.Context, pusher, channel string) {
-	at, err := address(shop, pusher+"-clients")
-	if err != nil {
-		return
-	}
-	f.mu.Lock()
-	query := ""
-	if f.offset != "" {
-		query = "?since=" + f.offset
-	}
-	f.mu.Unlock()
-	within, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	conn, br, _, err := ws.Dial(within, "ws://"+at+"/ws/"+channel+query)
-	if err != nil {
-		return
-	}
-	defer conn.Close()
-	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
-	var r interface{ Read([]byte) (int, error) } = conn
-	if br != nil {
-		r = br
-	}
-	for {
-		frame, err := ws.ReadFrame(r)
-		if err != nil || frame.Header.OpCode == ws.OpClose {
-			return
-		}
-		if frame.Header.OpCode == ws.OpPing {
-			_ = ws.WriteFrame(conn, ws.MaskFrame(ws.NewPongFrame(frame.Payload)))
-		}
-		f.take(frame.Payload)
-	}
-}
-
-func (f *follower) take(text []byte) {
-	var m struct {
-		Type, Offset string
-		Recovered    *bool
-		Data         int
-	}
-	if json.Unmarshal(text, &m) != nil {
-		return
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if m.Offset != "" {
-		f.offset = m.Offset
-	}
-	switch m.Type {
-	case "welcome":
-		f.came++
-		if m.Recovered != nil && !*m.Recovered {
-			f.lost++
-		}
-	case "event":
-		f.numbers = append(f.numbers, m.Data)
-	}
-}
-
-func (f *follower) state() (numbers []int, came, lost int) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return append([]int(nil), f.numbers...), f.came, f.lost
-}
-
-// publisher publishes numbers, each until it is taken.
-type publisher struct {
-	pusher, channel, token, at string
-	next                       int
-}
-
-func (p *publisher) publish() {
-	GinkgoHelper()
-	Eventually(func() (int, error) {
-		var err error
-		if p.at == "" {
-			if p.at, err = address(shop, p.pusher+"-events"); err != nil {
-				return 0, err
-			}
-		}
-		body := fmt.Sprintf(`{"event":"n","id":"number-%d","data":%d}`, p.next, p.next)
-		req, err := http.NewRequest(http.MethodPost, "http://"+p.at+"/v1/channels/"+p.channel+"/events", strings.NewReader(body))
-		if err != nil {
-			return 0, err
-		}
-		req.Header.Set("Content-Type", "application/json")
-		req.Header.Set("Authorization", "Bearer "+p.token)
-		// A connection of its own: each goes to any of the pods.
-		resp, err := (&http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{
-			DisableKeepAlives: true, DialContext: (&net.Dialer{Timeout: 2 * time.Second}).DialContext,
-		}}).Do(req)
-		if err != nil {
-			p.at = ""
-			return 0, err
-		}
-		defer resp.Body.Close()
-		return resp.StatusCode, nil
-	}).Should(Equal(http.StatusOK))
-	p.next++
-}
 
 var _ = Describe("Several replicas", Ordered, func() {
 	It("installs", func() {
@@ -273,6 +141,8 @@ var _ = Describe("Several replicas", Ordered, func() {
 		kubectl("delete", "pod", "-n", shop, "convoy-broker-0", "--force", "--grace-period=0")
 		c.while("a node of the broker is killed", c.some())
 		Eventually(broker, time.Minute).Should(Equal("Managed"))
+		kubectl("delete", "pods", "-n", shop, "-l", brokerPods, "--force", "--grace-period=0")
+		c.while("all nodes of the broker are killed at once", func() bool { return broker() == "Managed" })
 
 		before := kubectl("get", "pods", "-n", shop, "-l", brokerPods, "-o", "jsonpath={.items[*].metadata.uid}")
 		kubectl("patch", "pusher", "-n", shop, "convoy", "--type=merge", "-p", `{"spec":{"broker":{"managed":{"resources":{"requests":{"cpu":"51m"}}}}}}`)
@@ -288,11 +158,51 @@ var _ = Describe("Several replicas", Ordered, func() {
 		})
 		c.missNothing()
 
+		as := impersonating("system:serviceaccount:" + operators + ":" + operatorAccount())
+		for _, pod := range podsOf("convoy") {
+			if !pod.DeletionTimestamp.IsZero() {
+				continue // that is allowed to everybody: it changes nothing
+			}
+			deleting := Expect(as.Delete(ctx, &pod, client.DryRunAll))
+			if pod.Labels["app.kubernetes.io/name"] == "klaxon-broker" {
+				deleting.To(Succeed())
+			} else {
+				deleting.To(MatchError(ContainSubstring("may delete only the pods of brokers")))
+			}
+		}
+
 		kubectl("delete", "channel/trucks", "pusher/convoy", "-n", shop)
 		Eventually(func() string {
 			return kubectl("get", "pods,secrets,services,pvc,statefulsets,pdb", "-n", shop, "-l", v1alpha1.LabelPusher+"=convoy", "-o", "name")
 		}, 2*time.Minute).Should(BeEmpty())
 	}, SpecTimeout(8*time.Minute))
+
+	It("go on with a broker of one node that keeps events in memory, after it was replaced", func(ctx SpecContext) {
+		apply(couriers)
+		Eventually(condition("couriers", v1alpha1.ConditionApplied), 2*time.Minute).Should(Equal("True Applied"))
+		token := strings.TrimSpace(kubectl("create", "token", "default", "-n", shop, "--audience", "push.klaxon.dev"))
+		c := &crowd{publisher: &publisher{pusher: "couriers", channel: "couriers", token: token}}
+		c.while("nothing happens", c.some())
+		before := get(&corev1.Pod{}, shop, "couriers-broker-0").UID
+		kubectl("patch", "channel", "-n", shop, "couriers", "--type=merge", "-p", `{"spec":{"pusher":{"broker":{"managed":{"resources":{"requests":{"cpu":"51m"}}}}}}}`)
+		Eventually(func(g Gomega) {
+			node := &corev1.Pod{}
+			g.Expect(kube.Get(ctx, client.ObjectKey{Namespace: shop, Name: "couriers-broker-0"}, node)).To(Succeed())
+			g.Expect(node.UID).NotTo(Equal(before))
+			p := get(&v1alpha1.Pusher{}, shop, "couriers")
+			g.Expect(meta.IsStatusConditionTrue(p.Status.Conditions, v1alpha1.ConditionBrokerReady)).To(BeTrue())
+		}, time.Minute).Should(Succeed())
+		f := follow(ctx, "couriers", "couriers")
+		Eventually(func() int { _, came, _ := f.state(); return came }).Should(Equal(1))
+		first := c.publisher.next
+		c.while("the node has been replaced", c.some())
+		want := make([]int, 0, c.publisher.next-first)
+		for i := first; i < c.publisher.next; i++ {
+			want = append(want, i)
+		}
+		Eventually(func() []int { numbers, _, _ := f.state(); return numbers }).Should(Equal(want))
+		kubectl("delete", "channel/couriers", "-n", shop)
+	}, SpecTimeout(4*time.Minute))
 })
 
 const brokerPods = "app.kubernetes.io/name=klaxon-broker,push.klaxon.dev/pusher=convoy"
@@ -311,53 +221,11 @@ metadata: {name: trucks, namespace: shop}
 spec: {pusherRef: {name: convoy}, clients: {anonymous: true}, history: {size: 10000}}
 `
 
-// crowd is a Channel's clients and its publisher, while things happen.
-type crowd struct {
-	followers []*follower
-	publisher *publisher
-}
-
-func watchWith(ctx context.Context, pusher, channel string) *crowd {
-	GinkgoHelper()
-	c := &crowd{publisher: &publisher{pusher: pusher, channel: channel, token: strings.TrimSpace(kubectl("create", "token", "default", "-n", shop, "--audience", "push.klaxon.dev"))}}
-	for range 12 {
-		c.followers = append(c.followers, follow(ctx, pusher, channel))
-	}
-	for _, f := range c.followers {
-		Eventually(func() int { _, came, _ := f.state(); return came }).Should(Equal(1))
-	}
-	return c
-}
-
-// while publishes until something is done.
-func (c *crowd) while(what string, done func() bool) {
-	GinkgoHelper()
-	begun, from := time.Now(), c.publisher.next
-	for !done() {
-		c.publisher.publish()
-		Expect(time.Since(begun)).To(BeNumerically("<", 3*time.Minute), what)
-		time.Sleep(10 * time.Millisecond)
-	}
-	AddReportEntry(fmt.Sprintf("published while %s, in %s", what, time.Since(begun).Round(100*time.Millisecond)), c.publisher.next-from)
-}
-
-func (c *crowd) some() func() bool {
-	until := c.publisher.next + 50
-	return func() bool { return c.publisher.next >= until }
-}
-
-// missNothing checks that each client has every event once, in order, without ever
-// having been told that it has lost one.
-func (c *crowd) missNothing() {
-	GinkgoHelper()
-	want := make([]int, c.publisher.next)
-	for i := range want {
-		want[i] = i
-	}
-	for _, f := range c.followers {
-		Eventually(func() int { numbers, _, _ := f.state(); return len(numbers) }).Should(BeNumerically(">=", len(want)))
-		numbers, _, lost := f.state()
-		Expect(numbers).To(Equal(want))
-		Expect(lost).To(BeZero())
-	}
-}
+const couriers = `
+apiVersion: push.klaxon.dev/v1alpha1
+kind: Channel
+metadata: {name: couriers, namespace: shop}
+spec:
+  clients: {anonymous: true}
+  pusher: {replicas: 2, broker: {managed: {replicas: 1, storage: {type: Memory}}}, drain: {period: 2s, maxPeriod: 10s}}
+`

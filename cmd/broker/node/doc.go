@@ -13,7 +13,8 @@
 // reach one account and nothing of the system's. /healthz and /startupz need no
 // quorum, so that three nodes can start at once; /readyz and /status do. Run
 // ends within StopTimeout of its context's end. A server that can serve no
-// more ends the process: nothing limps.
+// more ends the process: nothing limps. Two processes never use one store at the
+// same time, where the file system has locks.
 //
 // It must not know Kubernetes, Channels, or what is published.
 package node

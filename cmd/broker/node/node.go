@@ -120,6 +120,14 @@ func (n *Node) Run(ctx context.Context) error {
 	if n.config.TLSDir == "" {
 		n.log.Warn("without --tls-dir everybody between clients and nodes can read along")
 	}
+	release, err := n.lock(ctx)
+	if err != nil && ctx.Err() != nil {
+		return nil // it has not started anything yet
+	}
+	if err != nil {
+		return err
+	}
+	defer release()
 	go n.server.Start() // takes as long as reading the store does
 
 	tick := time.NewTicker(checkInterval)

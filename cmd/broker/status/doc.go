@@ -9,6 +9,7 @@
 //
 // Promise: when Whole returns nil for the answers of all nodes, then any one of
 // them can be stopped, and the others have a quorum and everything that was
-// acknowledged. Nothing is promised for answers that were not asked for anew
+// acknowledged. When WholeWithout does, the one that is left out can be, and only
+// that one. Nothing is promised for answers that were not asked for anew
 // after the last node was stopped.
 package status

@@ -73,16 +73,31 @@ func (n *Node) CaughtUp() bool {
 // Whole returns nil when the nodes are a whole cluster of which any one node
 // may be stopped, or else why not. The nodes are the answers of all pods, asked
 // for after the last change.
-func Whole(replicas int, nodes []Node) error {
-	if len(nodes) != replicas {
-		return fmt.Errorf("%d of %d nodes answered", len(nodes), replicas)
+func Whole(replicas int, nodes []Node) error { return whole(replicas, nodes, "") }
+
+// WholeWithout returns nil when all nodes but one are whole and do not need that one:
+// it may be stopped whatever its state. The nodes are the answers of all others.
+func WholeWithout(absent string, replicas int, nodes []Node) error {
+	return whole(replicas, nodes, absent)
+}
+
+func whole(replicas int, nodes []Node, absent string) error {
+	expected := replicas
+	if absent != "" {
+		expected--
+	}
+	if len(nodes) != expected {
+		return fmt.Errorf("%d of %d nodes answered", len(nodes), expected)
+	}
+	if expected == 0 {
+		return nil // it was alone: nobody is left to be held up
 	}
 	seen := map[string]bool{}
 	leader := nodes[0].MetaLeader
 	for i := range nodes {
 		n := &nodes[i]
 		switch {
-		case seen[n.Name]:
+		case seen[n.Name] || n.Name == absent:
 			return fmt.Errorf("two nodes are called %s", n.Name)
 		case n.Replicas != replicas:
 			return fmt.Errorf("node %s was started for %d nodes, not %d", n.Name, n.Replicas, replicas)
@@ -90,17 +105,37 @@ func Whole(replicas int, nodes []Node) error {
 			return fmt.Errorf("node %s: %s", n.Name, n.Phase)
 		case !n.Ready:
 			return fmt.Errorf("node %s is not ready: %s", n.Name, n.Reason)
-		case n.BehindCount > 0 && len(n.Behind) > 0:
-			return fmt.Errorf("%d followers of node %s are behind, among them %s", n.BehindCount, n.Name, n.Behind[0].Node)
-		case n.BehindCount > 0:
-			return fmt.Errorf("%d followers of node %s are behind", n.BehindCount, n.Name)
 		case n.MetaLeader != leader:
 			return fmt.Errorf("node %s follows %s, node %s follows %s", nodes[0].Name, leader, n.Name, n.MetaLeader)
+		}
+		if err := n.waitsFor(absent); err != nil {
+			return err
 		}
 		seen[n.Name] = true
 	}
 	if leader == "" || !seen[leader] {
 		return errors.New("no node leads the cluster")
+	}
+	return nil
+}
+
+// waitsFor says which followers of a node are behind, other than the absent one.
+func (n *Node) waitsFor(absent string) error {
+	others := n.BehindCount
+	first := ""
+	for _, f := range n.Behind {
+		switch {
+		case absent != "" && f.Node == absent:
+			others--
+		case first == "":
+			first = f.Node
+		}
+	}
+	switch {
+	case others > 0 && first != "":
+		return fmt.Errorf("%d followers of node %s are behind, among them %s", others, n.Name, first)
+	case others > 0:
+		return fmt.Errorf("%d followers of node %s are behind", others, n.Name)
 	}
 	return nil
 }

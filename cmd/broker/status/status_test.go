@@ -51,6 +51,41 @@ func TestWhole(t *testing.T) {
 	}
 }
 
+// TestWholeWithout: two nodes that need the third in nothing, whatever is wrong with it.
+func TestWholeWithout(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(a, b *Node)
+		want   string // "": whole
+	}{
+		"whole":                {func(*Node, *Node) {}, ""},
+		"it is behind":         {func(a, _ *Node) { a.BehindCount, a.Behind = 2, []Follower{{Node: "c"}, {Stream: "s", Node: "c"}} }, ""},
+		"another is behind":    {func(a, _ *Node) { a.BehindCount, a.Behind = 2, []Follower{{Node: "c"}, {Node: "b"}} }, "1 followers of node a are behind, among them b"},
+		"who knows who":        {func(a, _ *Node) { a.BehindCount, a.Behind = 2, []Follower{{Node: "c"}} }, "1 followers of node a are behind"},
+		"it leads":             {func(a, b *Node) { a.MetaLeader, b.MetaLeader = "c", "c" }, "no node leads"},
+		"nobody leads":         {func(a, b *Node) { a.MetaLeader, b.MetaLeader = "", "" }, "no node leads"},
+		"another is not ready": {func(_, b *Node) { b.Ready, b.Reason = false, "no leader" }, "node b is not ready: no leader"},
+		"it is among them":     {func(_, b *Node) { b.Name = "c" }, "two nodes are called c"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			nodes := []Node{{Name: "a"}, {Name: "b"}}
+			for i := range nodes {
+				nodes[i].Replicas, nodes[i].Phase, nodes[i].Ready, nodes[i].MetaLeader = 3, Running, true, "a"
+			}
+			c.change(&nodes[0], &nodes[1])
+			err := WholeWithout("c", 3, nodes)
+			if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+				t.Errorf("got %v, want %q", err, c.want)
+			}
+			if err := WholeWithout("c", 3, nodes[:1]); err == nil {
+				t.Error("one node of three is whole")
+			}
+		})
+	}
+	if err := WholeWithout("a", 1, nil); err != nil {
+		t.Errorf("a node that is alone: %v", err)
+	}
+}
+
 func TestCaughtUp(t *testing.T) {
 	ok := Node{Phase: Running, Ready: true}
 	for name, change := range map[string]func(*Node){
