@@ -34,7 +34,7 @@ func run() error {
 	flag.StringVar(&config.ClientsAddr, "clients-addr", ":8080", "address for clients")
 	flag.StringVar(&config.EventsAddr, "events-addr", ":8081", "address for publishers")
 	flag.StringVar(&config.AdminAddr, "admin-addr", ":8082", "address for probes, metrics and status")
-	address := flag.String("peer-addr", "", "where other replicas reach the clients listener, host:port; empty: the address by which NATS is reached")
+	address := flag.String("peer-addr", "", "where other replicas reach the clients listener, host or host:port; empty: the address by which NATS is reached")
 	flag.IntVar(&config.Loops, "loops", 0, "event loops; 0: one for each core")
 	level := slog.LevelInfo
 	flag.TextVar(&level, "log-level", level, "debug, info, warn or error")

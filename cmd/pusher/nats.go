@@ -48,10 +48,8 @@ func overNATS(config *pusher.Config, p *settings.Pusher, address string) (func()
 	if err != nil {
 		return nil, fmt.Errorf("connect to NATS: %w", err)
 	}
-	if address == "" {
-		if address, err = ownAddress(p.NATS.URL, config.ClientsAddr); err != nil {
-			return nil, err
-		}
+	if address, err = peerAddress(address, p.NATS.URL, config.ClientsAddr); err != nil {
+		return nil, err
 	}
 	var id [4]byte
 	_, _ = rand.Read(id[:]) // never fails
@@ -135,9 +133,26 @@ func natsOptions(n *settings.NATS, l *login) ([]nats.Option, error) {
 	return append(options, nats.Secure(config)), nil
 }
 
-// ownAddress is where other replicas reach this one: the address by which NATS is
-// reached, and the port of the clients listener.
-func ownAddress(natsURL, clientsAddr string) (string, error) {
+// peerAddress is where other replicas reach this one: as given, with the port of the
+// clients listener if none is, or the address by which NATS is reached.
+func peerAddress(given, natsURL, clientsAddr string) (string, error) {
+	if _, _, err := net.SplitHostPort(given); err == nil {
+		return given, nil
+	}
+	_, port, err := net.SplitHostPort(clientsAddr)
+	if err != nil {
+		return "", fmt.Errorf("--clients-addr: %w", err)
+	}
+	if given == "" {
+		if given, err = ownHost(natsURL); err != nil {
+			return "", err
+		}
+	}
+	return net.JoinHostPort(given, port), nil
+}
+
+// ownHost is the address by which NATS is reached.
+func ownHost(natsURL string) (string, error) {
 	first, _, _ := strings.Cut(natsURL, ",")
 	u, err := url.Parse(strings.TrimSpace(first))
 	if err != nil {
@@ -156,11 +171,7 @@ func ownAddress(natsURL, clientsAddr string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("find the own address: %w", err)
 	}
-	_, port, err = net.SplitHostPort(clientsAddr)
-	if err != nil {
-		return "", fmt.Errorf("--clients-addr: %w", err)
-	}
-	return net.JoinHostPort(host, port), nil
+	return host, nil
 }
 
 // withoutUser is a URL as it may be logged.

@@ -13,6 +13,7 @@ import (
 	"encoding/pem"
 	"math/big"
 	"net"
+	"net/http"
 	"testing"
 	"time"
 
@@ -106,4 +107,34 @@ func TestALoginIsRenewed(t *testing.T) {
 		t.Error("a certificate was taken with the key of another")
 	}
 	want("second", "second")
+}
+
+// TestABrokerThatHasNoNameYet keeps no push server from starting that was told its own
+// address: the nodes may be made at the same time, and one of them may be away.
+func TestABrokerThatHasNoNameYet(t *testing.T) {
+	r := startReplicaAt(t, "nats://nowhere.invalid:4222", "127.0.0.1")
+	if status, body := r.http(http.MethodPost, "/v1/channels/orders/events", `{"event":"n","data":1}`); status != http.StatusServiceUnavailable {
+		t.Errorf("a publish is answered %d %s", status, body)
+	}
+	// One node that can be reached is enough, whichever it is.
+	node := natsNode(t, natsOf(t))
+	late := startReplicaAt(t, "nats://nowhere.invalid:4222,"+node.ClientURL(), "127.0.0.1")
+	eventually(t, "a publish", func() bool {
+		status, _ := late.http(http.MethodPost, "/v1/channels/orders/events", `{"event":"n","data":1}`)
+		return status == http.StatusOK
+	})
+}
+
+func TestPeerAddress(t *testing.T) {
+	for given, want := range map[string]string{
+		"":               "127.0.0.1:8080",
+		"10.1.2.3":       "10.1.2.3:8080",
+		"10.1.2.3:9090":  "10.1.2.3:9090",
+		"fd00::1":        "[fd00::1]:8080",
+		"[fd00::1]:9090": "[fd00::1]:9090",
+	} {
+		if got, err := peerAddress(given, "nats://127.0.0.1:4222", ":8080"); err != nil || got != want {
+			t.Errorf("%q: %s (%v), want %s", given, got, err, want)
+		}
+	}
 }

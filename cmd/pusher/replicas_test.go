@@ -88,6 +88,11 @@ type replica struct {
 
 func startReplica(t *testing.T, natsURL string) *replica {
 	t.Helper()
+	return startReplicaAt(t, natsURL, "")
+}
+
+func startReplicaAt(t *testing.T, natsURL, address string) *replica {
+	t.Helper()
 	// The others must know where it listens before it does.
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -97,7 +102,7 @@ func startReplica(t *testing.T, natsURL string) *replica {
 	_ = l.Close()
 	config := pusher.Config{ClientsAddr: addr, EventsAddr: "127.0.0.1:0", AdminAddr: "127.0.0.1:0", Loops: 2, Log: slog.New(slog.DiscardHandler)}
 	s := document(natsURL)
-	goodbye, err := overNATS(&config, &s.Pusher, "")
+	goodbye, err := overNATS(&config, &s.Pusher, address)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,10 +22,10 @@ const containerName = "pusher"
 // memoryPercent of its container's memory limit is what the Go runtime aims at.
 const memoryPercent = 90
 
-func container(shape *v1alpha1.PodTemplateSpec, image string) *corev1ac.ContainerApplyConfiguration {
+func container(in Input, shape *v1alpha1.PodTemplateSpec) *corev1ac.ContainerApplyConfiguration {
 	c := corev1ac.Container().
 		WithName(containerName).
-		WithImage(image).
+		WithImage(in.Image).
 		WithCommand("/pusher").
 		WithArgs("--settings", settingsDir).
 		WithPorts(
@@ -37,6 +37,11 @@ func container(shape *v1alpha1.PodTemplateSpec, image string) *corev1ac.Containe
 		WithVolumeMounts(corev1ac.VolumeMount().WithName("settings").WithMountPath(settingsDir).WithReadOnly(true)).
 		WithLivenessProbe(probe("/healthz").WithInitialDelaySeconds(5).WithPeriodSeconds(10).WithTimeoutSeconds(5).WithFailureThreshold(3)).
 		WithReadinessProbe(probe("/readyz").WithPeriodSeconds(2).WithTimeoutSeconds(2).WithFailureThreshold(3))
+	if in.Broker != "" {
+		// It could find out by itself, but only once the broker has an address.
+		c.WithArgs("--peer-addr", "$(POD_IP)").
+			WithEnv(corev1ac.EnvVar().WithName("POD_IP").WithValueFrom(corev1ac.EnvVarSource().WithFieldRef(corev1ac.ObjectFieldSelector().WithFieldPath("status.podIP"))))
+	}
 	return withMemoryLimit(c, shape.Resources)
 }
 

@@ -68,17 +68,18 @@ func podTemplate(in Input) *corev1ac.PodTemplateSpecApplyConfiguration {
 	return corev1ac.PodTemplateSpec().
 		WithLabels(labels).
 		WithAnnotations(annotations).
-		WithSpec(podSpec(p, shape, in.Image))
+		WithSpec(podSpec(in, shape))
 }
 
-func podSpec(p *v1alpha1.Pusher, shape *v1alpha1.PodTemplateSpec, image string) *corev1ac.PodSpecApplyConfiguration {
+func podSpec(in Input, shape *v1alpha1.PodTemplateSpec) *corev1ac.PodSpecApplyConfiguration {
+	p := in.Pusher
 	spec := corev1ac.PodSpec().
 		WithServiceAccountName(DeploymentName(p.Name)).
 		WithAutomountServiceAccountToken(false).
 		WithEnableServiceLinks(false).
 		WithTerminationGracePeriodSeconds(graceSeconds(p)).
 		WithSecurityContext(podSecurity()).
-		WithContainers(container(shape, image)).
+		WithContainers(container(in, shape)).
 		WithVolumes(settingsVolume(p.Name))
 	if len(shape.NodeSelector) > 0 {
 		spec.WithNodeSelector(plain(shape.NodeSelector))

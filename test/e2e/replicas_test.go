@@ -135,6 +135,9 @@ var _ = Describe("Several replicas", Ordered, func() {
 			return p.Status.Broker
 		}
 		Eventually(broker).Should(Equal("Managed"))
+		for _, pod := range podsOf("convoy") {
+			Expect(pod.Status.ContainerStatuses[0].RestartCount).To(BeZero(), pod.Name)
+		}
 
 		c := watchWith(ctx, "convoy", "trucks")
 		c.while("nothing happens", c.some())
