@@ -129,6 +129,8 @@ func (sh *shard) enter(s uint32, r *claim, welcome func(resumed)) {
 	switch {
 	case r != nil && ch.History.Size > 0:
 		since = r.since
+	case r != nil && r.quiet:
+		r = nil
 	case r != nil:
 		answer.asked = true
 		sh.server.resumes.lost.Add(1)
@@ -143,7 +145,7 @@ func (sh *shard) enter(s uint32, r *claim, welcome func(resumed)) {
 	if r == nil {
 		p.answer = &answer
 	} else {
-		p.before, p.restore = r.before, r.restore
+		p.before, p.restore, p.quiet, p.must = r.before, r.restore, r.quiet, r.must
 	}
 	if attached {
 		sh.server.replays.follow(p, next{ask: p.ask()})
@@ -157,6 +159,8 @@ type claim struct {
 	since   wire.Position
 	before  wire.SessionID // its client's last; zero: not known
 	restore func()         // gives the session back what it was; nil: nothing
+	quiet   bool           // the client has not asked for it, and is not told of it
+	must    bool           // otherwise the client is sent away
 }
 
 // attach has a replay begin when its channel is attached.

@@ -111,6 +111,9 @@ func (srv *Server) Upgrade(c *acceptor.Conn) bool {
 	if !ok || bytes.IndexByte(name, '/') >= 0 || bytes.Count(r.Query, []byte("&")) > maxParameters {
 		return false
 	}
+	if ch := srv.current.Load().channels[string(name)]; ch != nil && ch.greets() {
+		return false // its handler is asked first
+	}
 	a := attempt{channel: string(name), host: string(r.Host), origin: string(r.Origin), remote: c.Remote}
 	var query url.Values
 	if len(r.Query) > 0 {
@@ -180,8 +183,10 @@ func (srv *Server) serveWebSocket(w http.ResponseWriter, r *http.Request) {
 		problem(w, no.status, no.detail)
 		return
 	}
+	srv.greetClient(w, r, h, a.token)
 	if !srv.handOver(w, r, offer{hello: h, deflate: h.deflates(), shard: srv.leastLoaded()}) {
 		h.release()
+		srv.forgo(h.channel, h.greeting)
 	}
 }
 
@@ -208,13 +213,13 @@ func (srv *Server) admit(snap *snapshot, name, token string) *hello {
 	client, err := snap.verifier.Client(name, token)
 	var refused *auth.Error
 	if errors.As(err, &refused) {
-		return &hello{refusal: refusal{closeCode(refused.Code()), refused.Error()}}
+		return &hello{refusal: refusal{code: closeCode(refused.Code()), reason: refused.Error()}}
 	}
 	if err != nil {
-		return &hello{refusal: refusal{wire.CloseUnauthorized, wire.CloseUnauthorized.Reason()}}
+		return &hello{refusal: refusal{code: wire.CloseUnauthorized, reason: wire.CloseUnauthorized.Reason()}}
 	}
 	if !ch.counters.take(ch.Limits.Connections) {
-		return &hello{refusal: refusal{wire.CloseTryLater, wire.CloseTryLater.Reason()}}
+		return &hello{refusal: refusal{code: wire.CloseTryLater, reason: wire.CloseTryLater.Reason()}}
 	}
 	return &hello{channel: ch, client: client}
 }

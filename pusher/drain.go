@@ -74,6 +74,9 @@ func (srv *Server) Drain() {
 	for end := time.Now().Add(lastWait); srv.connections() > 0 && time.Now().Before(end); {
 		time.Sleep(drainStep / 5)
 	}
+	for end := time.Now().Add(departureGrace); srv.talks.Load() > 0 && time.Now().Before(end); {
+		time.Sleep(drainStep / 5)
+	}
 	srv.log.Info("drained", "clients", before, "left", srv.connections(), "took", time.Since(begun).Round(time.Millisecond))
 	srv.stopLoops()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)

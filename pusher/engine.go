@@ -6,6 +6,7 @@ package pusher
 import (
 	"iter"
 	"net/netip"
+	"net/url"
 	"time"
 
 	"github.com/klaxon-dev/klaxon/pusher/hub"
@@ -38,6 +39,8 @@ type engine struct {
 	begun   time.Duration     // since the shard's start
 
 	elsewhere bool // a WebSocket of another replica probes
+	// pending are clients of namespaces about which handlers are asked, by namespace.
+	pending map[string]*admission
 }
 
 // noProbe is no connection's slot.
@@ -56,6 +59,10 @@ type said struct {
 	origin string
 	host   string // means nothing without an origin
 	token  string // a CONNECT may carry another
+
+	// For handlers, where there are any.
+	query   url.Values
+	headers map[string]string
 }
 
 // probe is a WebSocket that names a session.
@@ -76,7 +83,7 @@ func (sh *shard) openEngine(c loop.Slot, h *engineHello) {
 		state:  engineio.NewSession(transport, now, heartbeat.Interval.Std(), heartbeat.Timeout.Std()),
 		remote: addressOf(h.remote), first: noSession, probe: noProbe, begun: now,
 	}
-	if h.said.origin != "" || h.said.token != "" {
+	if h.said.origin != "" || h.said.token != "" || h.said.headers != nil {
 		kept := h.said
 		e.said = &kept
 	}
@@ -258,7 +265,7 @@ func (sh *shard) closedEngine(c loop.Slot, e *engine) {
 		sh.park(s)
 		sh.finish(s)
 	}
-	e.first = noSession
+	e.first, e.pending = noSession, nil
 	if e.poll != nil {
 		sh.reply(e, []byte{byte(engineio.Close)})
 	}

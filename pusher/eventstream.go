@@ -50,6 +50,10 @@ func (srv *Server) serveEventStream(w http.ResponseWriter, r *http.Request) {
 		allow(w.Header(), a.origin)
 	}
 	h, no := srv.decide(a)
+	if no == nil && r.Method != http.MethodHead {
+		h.form = hub.EventStream
+		srv.greetClient(w, r, h, a.token)
+	}
 	switch {
 	case no != nil && no.status == http.StatusServiceUnavailable:
 		srv.comeBack(w)
@@ -68,6 +72,7 @@ func (srv *Server) serveEventStream(w http.ResponseWriter, r *http.Request) {
 	h.form = hub.EventStream
 	if r.Method == http.MethodHead || !srv.handOverStream(w, h) {
 		h.release()
+		srv.forgo(h.channel, h.greeting)
 	}
 }
 

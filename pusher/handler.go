@@ -6,6 +6,7 @@ package pusher
 import (
 	"bytes"
 
+	"github.com/klaxon-dev/klaxon/pusher/handlers"
 	"github.com/klaxon-dev/klaxon/pusher/hub"
 	"github.com/klaxon-dev/klaxon/pusher/loop"
 	"github.com/klaxon-dev/klaxon/pusher/wire"
@@ -36,7 +37,8 @@ func (sh *shard) Open(c loop.Slot, h any) {
 }
 
 // Closed ends what a connection was for.
-func (sh *shard) Closed(c loop.Slot) {
+func (sh *shard) Closed(c loop.Slot, code wire.CloseCode, reason string) {
+	sh.why = handlers.Disconnected{Code: uint16(code), Reason: reason}
 	p := sh.peers.At(uint32(c))
 	was := *p
 	*p = peer{session: noSession}

@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/klaxon-dev/klaxon/pusher/handlers"
 	"github.com/klaxon-dev/klaxon/pusher/loop"
 	"github.com/klaxon-dev/klaxon/pusher/wire"
 )
@@ -40,6 +41,8 @@ var (
 	lagDesc         = desc("loop_lag_seconds", "Time since each loop last turned; an idle loop turns every second.", "loop")
 	longestDesc     = desc("loop_longest_turn_seconds", "Longest turn of each loop since the last scrape.", "loop")
 	latencyDesc     = desc("publish_to_write_seconds", "Time from an event's acceptance to its last write on a loop.")
+	callsDesc       = desc("handler_calls_total", "Calls of handlers, by channel and result.", "channel", "result")
+	callingDesc     = desc("handler_calls", "Calls of handlers now, by channel and whether they are under way or wait.", "channel", "state")
 	settingsDesc    = desc("settings_info", "The settings that are served, by revision.", "revision")
 )
 
@@ -65,7 +68,7 @@ func (m *metrics) handler() http.Handler {
 func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		connectionsDesc, openedDesc, publishedDesc, keptDesc, keptBytesDesc, resumesDesc, replayedDesc, brokerDesc, parkedDesc, deliveriesDesc, droppedDesc, bytesDesc,
-		closesDesc, lagDesc, longestDesc, latencyDesc, settingsDesc,
+		closesDesc, lagDesc, longestDesc, latencyDesc, settingsDesc, callsDesc, callingDesc,
 	} {
 		ch <- d
 	}
@@ -84,6 +87,14 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	for name, c := range snap.channels {
 		gauge(connectionsDesc, float64(c.counters.connections.Load()), name)
 		counter(publishedDesc, c.counters.published.Load(), name)
+		results, under, waiting := handlers.Sum(c.targets)
+		for r, n := range results {
+			counter(callsDesc, n, name, r.String())
+		}
+		if len(c.targets) > 0 {
+			gauge(callingDesc, float64(under), name, "under_way")
+			gauge(callingDesc, float64(waiting), name, "waiting")
+		}
 		if k, ok := m.server.broker.(keeper); ok {
 			events, bytes := k.Kept(name)
 			gauge(keptDesc, float64(events), name)

@@ -25,6 +25,8 @@ import (
 const (
 	// moveTimeout is how long the owner may take over each step.
 	moveTimeout = 2 * time.Second
+	// moveStep is how often it is looked whether a session can go.
+	moveStep = 5 * time.Millisecond
 	// maxMoved bounds what may wait for a client whose session moves, in bytes. One
 	// for which there is more is served through this replica.
 	maxMoved = 512 << 10
@@ -58,19 +60,32 @@ type movedEngine struct {
 	Port     uint16         `json:"port"`
 	Frames   [][]byte       `json:"frames,omitempty"` // that wait for the client
 	Sessions []movedSession `json:"sessions,omitempty"`
+
+	Query   map[string][]string `json:"query,omitempty"`
+	Headers map[string]string   `json:"headers,omitempty"`
 }
 
 // movedSession is one of its sessions.
 type movedSession struct {
-	ID        string   `json:"id"`
-	Channel   string   `json:"channel"`
-	UID       string   `json:"uid,omitempty"`
-	Client    []byte   `json:"client"`
-	Rooms     []string `json:"rooms,omitempty"`
-	Granted   []string `json:"granted,omitempty"`
-	Watched   []string `json:"watched,omitempty"`
-	Offset    string   `json:"offset"`
-	Connected uint32   `json:"connected"`
+	ID        string     `json:"id"`
+	Channel   string     `json:"channel"`
+	UID       string     `json:"uid,omitempty"`
+	Client    []byte     `json:"client"`
+	Rooms     []string   `json:"rooms,omitempty"`
+	Granted   []string   `json:"granted,omitempty"`
+	Watched   []string   `json:"watched,omitempty"`
+	Offset    string     `json:"offset"`
+	Connected uint32     `json:"connected"`
+	Talk      *movedTalk `json:"talk,omitempty"`
+	Serial    uint16     `json:"serial,omitempty"`
+}
+
+// movedTalk is what handlers have left with it.
+type movedTalk struct {
+	Data    json.RawMessage `json:"data,omitempty"`
+	Subject string          `json:"subject,omitempty"`
+	Named   bool            `json:"named,omitempty"`
+	Calls   uint64          `json:"calls"`
 }
 
 // moveHere takes a WebSocket that names a session of another replica, if that is ready
@@ -156,7 +171,7 @@ func (srv *Server) takeMoved(part []byte) bool {
 	roster, channels := srv.roster(), srv.current.Load().channels
 	for i := range e.Sessions {
 		s := &e.Sessions[i]
-		if ch := channels[s.Channel]; roster != nil && ch != nil && ch.recovers() {
+		if ch := channels[s.Channel]; roster != nil && ch != nil && (ch.recovers() || ch.witnessed()) {
 			ctx, cancel := context.WithTimeout(srv.replays.ctx, moveTimeout)
 			_, err := roster.Take(ctx, s.ID, func([]byte) bool { return true })
 			cancel()
@@ -182,8 +197,8 @@ func (sh *shard) settle(c loop.Slot, m *moving, part []byte) {
 		remote: address{port: moved.Port}, first: noSession, probe: noProbe, begun: now, refused: moved.Refused,
 	}
 	copy(e.remote.ip[:], moved.Remote)
-	if moved.Origin != "" || moved.Token != "" {
-		e.said = &said{moved.Origin, moved.Host, moved.Token}
+	if moved.Origin != "" || moved.Token != "" || moved.Headers != nil {
+		e.said = &said{moved.Origin, moved.Host, moved.Token, moved.Query, moved.Headers}
 	}
 	e.home, _ = sh.server.sids.assign(sh.number, c)
 	*sh.peers.At(uint32(c)) = peer{session: noSession, engine: e}
@@ -224,7 +239,11 @@ func (sh *shard) arrive(e *engine, m *movedSession) bool {
 		return false
 	}
 	e.first = s
-	sh.sessions.At(s).connected = m.Connected
+	sh.sessions.At(s).connected, sh.sessions.At(s).serial = m.Connected, m.Serial
+	if m.Talk != nil {
+		t := sh.talkOf(s)
+		t.data, t.subject, t.named, t.calls = m.Talk.Data, m.Talk.Subject, m.Talk.Named, m.Talk.Calls
+	}
 	sh.table.Rename(s, id)
 	sh.joinAgain(s, m.Rooms, m.Granted)
 	sh.enter(s, &claim{since: at}, func(r resumed) {
@@ -249,29 +268,13 @@ func (srv *Server) partWith(q question) (answer [][]byte) {
 	}
 	sh := srv.shards[h.shard]
 	var moved movedEngine
-	sh.do(func() {
-		e := sh.engineAt(h)
-		switch {
-		case e == nil:
-		case q.Op == opProbe && sh.movable(e) && e.state.Probe() == engineio.Done:
-			e.elsewhere = true
-			time.AfterFunc(upgradeTimeout+moveTimeout, func() { srv.partWith(question{Op: opUnprobe, SID: q.SID}) })
-			answer = [][]byte{{}}
-		case !e.elsewhere:
-		case q.Op == opUnprobe:
-			e.elsewhere = false
-			e.state.ProbeGone()
-			answer = [][]byte{{}}
-		case q.Op == opProbed:
-			_ = e.state.Probed(engineio.Packet{Type: engineio.Ping, Data: []byte("probe")})
-			sh.answerPoll(e)
-			answer = [][]byte{{}}
-		case q.Op == opMove && sh.movable(e):
-			sh.answerPoll(e)
-			moved = sh.pack(e)
-			answer = [][]byte{encode(moved)}
+	for end := time.Now().Add(moveTimeout / 2); ; time.Sleep(moveStep) {
+		again := false
+		sh.do(func() { answer, again = sh.part(h, q, &moved) })
+		if !again || time.Now().After(end) {
+			break
 		}
-	})
+	}
 	for i := range moved.Sessions { // before another replica takes what is written here
 		if roster := srv.roster(); roster != nil {
 			ctx, cancel := context.WithTimeout(srv.replays.ctx, moveTimeout/2)
@@ -282,14 +285,47 @@ func (srv *Server) partWith(q question) (answer [][]byte) {
 	return answer
 }
 
+// part answers on the loop. It reports true for again when the session must end
+// something first.
+func (sh *shard) part(h home, q question, moved *movedEngine) (answer [][]byte, again bool) {
+	e := sh.engineAt(h)
+	switch {
+	case e == nil:
+	case q.Op == opProbe && sh.movable(e) && e.state.Probe() == engineio.Done:
+		e.elsewhere = true
+		srv := sh.server
+		time.AfterFunc(upgradeTimeout+moveTimeout, func() { srv.partWith(question{Op: opUnprobe, SID: q.SID}) })
+		answer = [][]byte{{}}
+	case !e.elsewhere:
+	case q.Op == opUnprobe:
+		e.elsewhere = false
+		e.state.ProbeGone()
+		answer = [][]byte{{}}
+	case q.Op == opProbed:
+		_ = e.state.Probed(engineio.Packet{Type: engineio.Ping, Data: []byte("probe")})
+		sh.answerPoll(e)
+		answer = [][]byte{{}}
+	case q.Op == opMove && sh.movable(e):
+		sh.answerPoll(e)
+		*moved = sh.pack(e)
+		answer = [][]byte{encode(*moved)}
+	case q.Op == opMove:
+		again = true
+	}
+	return answer, again
+}
+
 // movable reports whether a session can be given away as it is: what its clients miss
 // on the way is kept, and it is not in the middle of something.
 func (sh *shard) movable(e *engine) bool {
-	if e.decoder != nil || sh.loop.QueuedBytes(e.home.slot) > maxMoved {
+	if e.decoder != nil || len(e.pending) > 0 || sh.loop.QueuedBytes(e.home.slot) > maxMoved {
 		return false
 	}
 	for s := range sh.sessionsOf(e) {
 		ses := sh.sessions.At(s)
+		if t := ses.talk; t != nil && (t.under || len(t.queue) > 0 || len(t.asked) > 0) {
+			return false
+		}
 		if ses.channel.History.Size == 0 || ses.replaying && sh.replays[s].welcome != nil {
 			return false
 		}
@@ -301,7 +337,7 @@ func (sh *shard) movable(e *engine) bool {
 func (sh *shard) pack(e *engine) movedEngine {
 	m := movedEngine{Refused: e.refused, Remote: e.remote.ip[:], Port: e.remote.port}
 	if e.said != nil {
-		m.Origin, m.Host, m.Token = e.said.origin, e.said.host, e.said.token
+		m.Origin, m.Host, m.Token, m.Query, m.Headers = e.said.origin, e.said.host, e.said.token, e.said.query, e.said.headers
 	}
 	sh.loop.Take(e.home.slot, func(f *loop.Frame) bool {
 		m.Frames = append(m.Frames, f.Bytes)
@@ -317,8 +353,9 @@ func (sh *shard) pack(e *engine) movedEngine {
 		// The last of the list is the first to arrive, so that the list is the same.
 		m.Sessions = append([]movedSession{{
 			ID: id.String(), Channel: ses.channel.Name, UID: ses.channel.UID, Client: ses.client.Bytes(),
-			Rooms: sh.table.Rooms(s), Granted: sh.table.Granted(s), Watched: watched, Offset: sh.offset(s), Connected: ses.connected,
+			Rooms: sh.table.Rooms(s), Granted: sh.table.Granted(s), Watched: watched, Offset: sh.offset(s), Connected: ses.connected, Serial: ses.serial, Talk: ses.talk.pack(),
 		}}, m.Sessions...)
+		ses.moved = true
 		sh.finish(s)
 	}
 	e.first = noSession
@@ -331,4 +368,12 @@ func (sh *shard) movingGone(m *moving) {
 	if !m.under {
 		sh.server.running.Go(func() { sh.server.askOwner(m.owner, question{Op: opUnprobe, SID: m.sid}) })
 	}
+}
+
+// pack is what moves of a talk in which nothing is under way.
+func (t *talk) pack() *movedTalk {
+	if t == nil {
+		return nil
+	}
+	return &movedTalk{t.data, t.subject, t.named, t.calls}
 }

@@ -7,9 +7,9 @@ import (
 	"cmp"
 	"encoding/json"
 	"errors"
-	"fmt"
 
 	"github.com/klaxon-dev/klaxon/pusher/auth"
+	"github.com/klaxon-dev/klaxon/pusher/handlers"
 	"github.com/klaxon-dev/klaxon/pusher/wire"
 	"github.com/klaxon-dev/klaxon/pusher/wire/engineio"
 	"github.com/klaxon-dev/klaxon/pusher/wire/plain"
@@ -34,7 +34,6 @@ const (
 	codeForbidden  = "forbidden"
 	codeFull       = "full"
 	codeBadRequest = "bad_request"
-	codeNotHandled = "not_handled"
 )
 
 // maxRefused is how many CONNECTs of one client may come to nothing.
@@ -67,19 +66,21 @@ func (sh *shard) message(e *engine, m engineio.Packet) {
 func (sh *shard) packet(e *engine, p *socketio.Packet) {
 	s := sh.inNamespace(e, p.Namespace)
 	switch {
-	case p.Type == socketio.Connect && s == noSession:
+	case p.Type == socketio.Connect && s == noSession && e.pending[p.Namespace] == nil:
 		sh.connect(e, p)
 	case p.Type == socketio.Disconnect && s != noSession:
 		sh.unlink(e, s)
 		sh.dismiss(s)
+		sh.why = handlers.Disconnected{Code: uint16(wire.CloseNormal), Reason: "the client has left the namespace"}
 		sh.finish(s)
 		sh.schedule(e)
 	case p.Type == socketio.Event && s != noSession, p.Type == socketio.BinaryEvent && s != noSession:
 		sh.emitted(e, s, p)
 	case p.Type == socketio.Ack && s != noSession, p.Type == socketio.BinaryAck && s != noSession:
-		// Of nothing that was asked: ignored, as the protocol has it.
+		args := p.Args()
+		sh.acked(s, p.ID, &args)
 	case p.Type == socketio.Disconnect:
-		// It may have crossed ours.
+		delete(e.pending, p.Namespace) // or it has crossed ours
 	default:
 		sh.loop.Close(e.home.slot, wire.CloseProtocol, "a packet that does not belong here")
 	}
@@ -107,27 +108,15 @@ type credentials struct {
 
 // connect answers a CONNECT.
 func (sh *shard) connect(e *engine, p *socketio.Packet) {
-	ch, client, auth, no := sh.admit(e, p)
-	if no == nil {
-		s, ok := sh.begin(session{channel: ch, client: client, remote: e.remote, conn: e.home.slot, form: sh.engineForm(e), next: e.first})
-		if ok {
-			e.first = s
-			failed := sh.join(s, auth.Rooms)
-			welcome := func(r resumed) { sh.welcome(s, r, failed) }
-			if r := auth.recovery(sh.server.sids); r != nil && ch.recovers() {
-				sh.recover(s, r, welcome)
-			} else {
-				sh.enter(s, nil, welcome)
-			}
-			sh.schedule(e)
-			return
-		}
-		ch.counters.connections.Add(-1)
-		no = &socketio.ConnectError{Message: "Invalid namespace"}
-	}
-	sh.send(e.home.slot, socketio.EncodeConnectError(p.Namespace, *no))
-	if e.refused++; e.refused == maxRefused {
-		sh.loop.Close(e.home.slot, wire.CloseForbidden, "too many namespaces that may not be connected to")
+	a, no := sh.admit(e, p)
+	switch {
+	case no != nil:
+		sh.refuse(e, p.Namespace, *no)
+	case a.channel.greets():
+		sh.greetLater(e, a)
+	case !sh.seat(e, a):
+		a.channel.counters.connections.Add(-1)
+		sh.refuse(e, p.Namespace, socketio.ConnectError{Message: "Invalid namespace"})
 	}
 }
 
@@ -153,35 +142,37 @@ func (sh *shard) welcome(s uint32, r resumed, failed *failure) {
 }
 
 // admit decides whether the client may have a session, and counts it if so.
-func (sh *shard) admit(e *engine, p *socketio.Packet) (ch *channel, client auth.Client, said credentials, no *socketio.ConnectError) {
+func (sh *shard) admit(e *engine, p *socketio.Packet) (*admission, *socketio.ConnectError) {
 	snap := sh.server.current.Load()
-	if ch = snap.namespaces[p.Namespace]; ch == nil {
-		return ch, client, said, &socketio.ConnectError{Message: "Invalid namespace"}
+	a := &admission{channel: snap.namespaces[p.Namespace], payload: p.Data}
+	if a.channel == nil {
+		return nil, &socketio.ConnectError{Message: "Invalid namespace"}
 	}
-	refuse := func(code, message string) *socketio.ConnectError {
-		return &socketio.ConnectError{Message: message, Data: map[string]string{"code": code}}
+	name := a.channel.Name
+	refuse := func(code, message string) (*admission, *socketio.ConnectError) {
+		return nil, &socketio.ConnectError{Message: message, Data: map[string]string{"code": code}}
 	}
-	said, err := readCredentials(p.Data)
-	if err != nil {
-		return ch, client, said, refuse(codeBadRequest, err.Error())
+	var err error
+	if a.said, err = readCredentials(p.Data); err != nil {
+		return refuse(codeBadRequest, err.Error())
 	}
 	if e.said != nil {
-		said.Token = cmp.Or(said.Token, e.said.token)
-		if err := snap.verifier.Origin(ch.Name, e.said.origin, e.said.host); err != nil {
-			return ch, client, said, refuse(codeForbidden, err.Error())
+		a.said.Token = cmp.Or(a.said.Token, e.said.token)
+		if err := snap.verifier.Origin(name, e.said.origin, e.said.host); err != nil {
+			return refuse(codeForbidden, err.Error())
 		}
 	}
-	if client, err = snap.verifier.Client(ch.Name, said.Token); err != nil {
+	if a.client, err = snap.verifier.Client(name, a.said.Token); err != nil {
 		var refused *auth.Error
 		if errors.As(err, &refused) && refused.Code() == auth.CodeNotAllowed {
-			return ch, client, said, refuse(codeForbidden, err.Error())
+			return refuse(codeForbidden, err.Error())
 		}
-		return ch, client, said, refuse(codeToken, err.Error())
+		return refuse(codeToken, err.Error())
 	}
-	if sh.server.draining.Load() || !ch.counters.take(ch.Limits.Connections) {
-		return ch, client, said, refuse(codeFull, wire.CloseTryLater.Reason())
+	if sh.server.draining.Load() || !a.channel.counters.take(a.channel.Limits.Connections) {
+		return refuse(codeFull, wire.CloseTryLater.Reason())
 	}
-	return ch, client, said, nil
+	return a, nil
 }
 
 // readCredentials reads the payload of a CONNECT.
@@ -205,6 +196,10 @@ type result struct {
 // emitted takes an event of the client's.
 func (sh *shard) emitted(e *engine, s uint32, p *socketio.Packet) {
 	name, args := p.Event()
+	if !reservedEmit(name) || sh.sessions.At(s).channel.takesOver(name) {
+		sh.handOn(s, name, p)
+		return
+	}
 	var r result
 	switch name {
 	case "join", "leave":
@@ -241,8 +236,6 @@ func (sh *shard) emitted(e *engine, s uint32, p *socketio.Packet) {
 			sh.schedule(e)
 		}
 		r.Rooms, r.Offset = sh.rooms(s), sh.offset(s)
-	default:
-		r.Error = &failure{Code: codeNotHandled, Message: fmt.Sprintf("nobody handles %.64q here: publish over HTTP; clients may emit join, leave, watch, unwatch and auth", name)}
 	}
 	answer := func() { sh.answerEmit(s, p, name, r) }
 	switch name {
@@ -251,6 +244,32 @@ func (sh *shard) emitted(e *engine, s uint32, p *socketio.Packet) {
 	default:
 		answer()
 	}
+}
+
+// reservedEmit reports whether push servers answer an event themselves, unless a handler
+// names it.
+func reservedEmit(name string) bool {
+	switch name {
+	case "join", "leave", "watch", "unwatch", "auth":
+		return true
+	}
+	return false
+}
+
+// handOn hands an event on to the channel's handlers.
+func (sh *shard) handOn(s uint32, name string, p *socketio.Packet) {
+	namespace, id, waits := sh.sessions.At(s).channel.SocketIO.Namespace, p.ID, p.HasID
+	sh.emit(s, &emission{name: name, args: p.Args(), waits: waits, reply: func(answer *wire.Args, f *failure) {
+		conn := sh.sessions.At(s).conn
+		switch {
+		case f != nil && waits:
+			sh.send(conn, socketio.EncodeAck(namespace, id, result{Error: f}))
+		case f != nil:
+			sh.send(conn, socketio.EncodeMessage(namespace, eventError, f))
+		case waits:
+			sh.send(conn, socketio.EncodeArgsAck(namespace, id, answer))
+		}
+	}})
 }
 
 // answerEmit acknowledges an emit or, if its client has asked for no acknowledgement,
@@ -288,6 +307,7 @@ func roomsOf(args []json.RawMessage) ([]string, error) {
 func (sh *shard) expel(s uint32, code wire.CloseCode, reason string) {
 	ses := sh.sessions.At(s)
 	conn, namespace := ses.conn, ses.channel.SocketIO.Namespace
+	sh.why = handlers.Disconnected{Code: uint16(code), Reason: reason}
 	if e := sh.peers.At(uint32(conn)).engine; e != nil {
 		sh.unlink(e, s)
 	}

@@ -4,6 +4,7 @@
 package pusher
 
 import (
+	"encoding/json"
 	"sync"
 	"time"
 
@@ -25,11 +26,12 @@ type parked struct {
 	user    string
 	rooms   []string // granted ones too
 	granted []string
+	data    json.RawMessage // see talk
 	until   time.Time
 }
 
 func (p *parked) cost() int {
-	n := parkedCost + len(p.user)
+	n := parkedCost + len(p.user) + len(p.data)
 	for _, room := range p.rooms {
 		n += len(room) + 16
 	}
@@ -128,8 +130,12 @@ func (sh *shard) park(s uint32) {
 	if !ch.recovers() || sh.server.ending() || sh.server.roster() != nil {
 		return
 	}
-	sh.server.parked.put(sh.table.ID(s), &parked{
-		channel: ch.counters, user: ses.client.User(),
+	p := &parked{
+		channel: ch.counters, user: ses.subject(),
 		rooms: sh.table.Rooms(s), granted: sh.table.Granted(s), until: time.Now().Add(ch.History.TTL.Std()),
-	})
+	}
+	if ses.talk != nil {
+		p.data = ses.talk.data
+	}
+	sh.server.parked.put(sh.table.ID(s), p)
 }

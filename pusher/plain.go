@@ -4,6 +4,7 @@
 package pusher
 
 import (
+	"encoding/json"
 	"net/netip"
 	"slices"
 
@@ -25,6 +26,16 @@ type hello struct {
 	refusal refusal
 	form    hub.Form
 	resumes *resumption // nil: it has not said where it was
+	// greeting is what the channel's handler has decided; nil: there is none.
+	greeting *greeting
+}
+
+// subject is who the client's token names.
+func (h *hello) subject() string {
+	if h.greeting != nil {
+		return h.greeting.subject
+	}
+	return h.client.User()
 }
 
 // refusal closes a connection as soon as it is open, because a browser cannot
@@ -32,12 +43,17 @@ type hello struct {
 type refusal struct {
 	code   wire.CloseCode
 	reason string
+	data   json.RawMessage // a handler's own words; nil: there are none
+	said   bool            // by a handler
 }
 
 // openClient makes a session of a new connection, or refuses it.
 func (sh *shard) openClient(c loop.Slot, h *hello) {
-	if h.channel == nil {
-		sh.loop.Close(c, h.refusal.code, h.refusal.reason)
+	if no := h.refusal; h.channel == nil {
+		if no.said {
+			sh.send(c, plain.EncodeFailure(plain.Failure{Code: plain.CodeRefused, Message: no.reason, Data: no.data}))
+		}
+		sh.loop.Close(c, no.code, no.reason)
 		return
 	}
 	now := sh.server.current.Load().channels[h.channel.Name]
@@ -51,6 +67,7 @@ func (sh *shard) openClient(c loop.Slot, h *hello) {
 	}
 	if !ok {
 		h.release()
+		sh.server.forgo(h.channel, h.greeting)
 		code := wire.CloseChannelGone
 		if sh.server.draining.Load() {
 			code = wire.CloseRestart
@@ -62,6 +79,8 @@ func (sh *shard) openClient(c loop.Slot, h *hello) {
 	if now.Revision != h.channel.Revision || now.counters != h.channel.counters {
 		// Changed since the handshake: what was decided there may not hold.
 		sh.sessions.At(s).channel = h.channel // whose counters have it
+		sh.sessions.At(s).told = true         // as one that has not begun
+		sh.server.forgo(h.channel, h.greeting)
 		sh.loop.Close(c, wire.CloseTryLater, "the channel has just changed, try again")
 		return
 	}
@@ -69,12 +88,23 @@ func (sh *shard) openClient(c loop.Slot, h *hello) {
 	var was resumeToken
 	if h.resumes != nil {
 		var since wire.Position
-		since, was = h.resumes.of(h.client.User())
+		since, was = h.resumes.of(h.subject())
 		from = &claim{since: since, before: was.session}
 	}
-	failed := sh.joinAgain(s, slices.Concat(h.rooms, was.rooms), was.granted)
+	failed := sh.settleIn(s, h.greeting)
+	if failed == nil {
+		failed = sh.joinAgain(s, slices.Concat(h.rooms, was.rooms), was.granted)
+	}
+	if g := h.greeting; g != nil && from == nil && g.at != nowhere {
+		from = &claim{since: g.at, quiet: true}
+	}
 	sh.enter(s, from, func(r resumed) {
 		sh.welcomeClient(s, r, failed)
+		sh.keep(s, func() {})
+		sh.introduce(s, h.greeting)
+		if sh.sessions.At(s).channel == nil {
+			return
+		}
 		if len(h.watch) > 0 {
 			sh.tellFailure(s, sh.watch(s, h.watch))
 		}
@@ -131,9 +161,24 @@ func (sh *shard) request(c loop.Slot, s uint32, msg []byte) {
 	case plain.Unwatch:
 		sh.unwatch(s, orChannel(r.Rooms))
 		sh.send(c, plain.EncodeAnswer(plain.Answer{Type: "unwatched", Ref: r.Ref}))
+	case plain.Emit:
+		sh.emitPlain(c, s, r)
+	case plain.Ack:
+		args := r.Args()
+		sh.acked(s, r.Ack, &args)
 	case plain.Ping:
 		sh.send(c, plain.EncodeAnswer(plain.Answer{Type: "pong", Ref: r.Ref, Offset: sh.offset(s)}))
 	}
+}
+
+// emitPlain hands an event on to the channel's handlers.
+func (sh *shard) emitPlain(c loop.Slot, s uint32, r plain.Request) {
+	sh.emit(s, &emission{name: r.Event, args: r.Args(), waits: r.Ref != nil, reply: func(answer *wire.Args, f *failure) {
+		sh.fail(c, r, f)
+		if f == nil && r.Ref != nil {
+			sh.send(c, plain.EncodeAck(r.Ref, answer))
+		}
+	}})
 }
 
 func (sh *shard) answer(c loop.Slot, s uint32, what string, r plain.Request) {

@@ -101,6 +101,9 @@ func (sh *shard) intoRoom(s uint32, room string, put func(uint32, string) error)
 	if ses := sh.sessions.At(s); ses.present && !was {
 		sh.server.presence.Enter(presence.Scope{Channel: ses.channel.Name, Room: room}, ses.client.User())
 	}
+	if ses := sh.sessions.At(s); ses.housed && !was {
+		sh.server.rooms.count(ses.channel, room, 1)
+	}
 	return nil
 }
 
@@ -108,6 +111,9 @@ func (sh *shard) leaveRoom(s uint32, room string) {
 	if ses := sh.sessions.At(s); ses.present && sh.table.In(s, room) {
 		sh.server.presence.Leave(presence.Scope{Channel: ses.channel.Name, Room: room}, ses.client.User())
 		sh.unwatch(s, []string{room})
+	}
+	if ses := sh.sessions.At(s); ses.housed && sh.table.In(s, room) {
+		sh.server.rooms.count(ses.channel, room, -1)
 	}
 	sh.table.Leave(s, room)
 }

@@ -124,6 +124,9 @@ func (sh *shard) claimOf(s uint32, r *recovery, was *parked) *claim {
 	return &claim{since: r.since, restore: func() {
 		sh.table.Rename(s, r.id)
 		sh.joinAgain(s, was.rooms, was.granted)
+		if was.data != nil {
+			sh.talkOf(s).data = was.data
+		}
 	}}
 }
 

@@ -46,6 +46,8 @@ type replay struct {
 	before    wire.SessionID // its client's last; zero: not known
 	answer    *resumed       // what the welcome says, whatever is kept; nil: that follows from the history
 	restore   func()         // gives the session back what it was; nil: nothing
+	quiet     bool           // see claim
+	must      bool           // see claim
 	welcome   func(resumed)  // nil: it has been said
 	requests  [][]byte       // of a client that has not been welcomed yet
 	requested int            // bytes of them
@@ -173,6 +175,8 @@ func (p *replay) step(page wire.Page, err error) next {
 	}
 	var lost *wire.LostError
 	switch {
+	case errors.As(err, &lost) && p.welcome != nil && p.must:
+		return p.giveUp(wire.CloseTryLater)
 	case errors.As(err, &lost) && p.welcome != nil:
 		p.at, p.upto = p.begun, p.begun.Seq
 		if p.had.Epoch == p.begun.Epoch && lost.Newest.Epoch == p.begun.Epoch {
@@ -180,15 +184,16 @@ func (p *replay) step(page wire.Page, err error) next {
 			p.upto = max(p.upto, min(p.had.Seq, lost.Newest.Seq))
 			p.at.Seq = p.upto
 		}
-		sh.server.resumes.lost.Add(1)
-		p.say(resumed{asked: true, oldest: lost.Oldest})
+		p.sayLost(lost)
 	case errors.As(err, &lost):
 		return p.giveUp(wire.CloseSlow)
 	case err != nil:
 		return p.failed()
 	default:
 		p.failures = 0
-		if p.welcome != nil {
+		if p.welcome != nil && p.quiet {
+			p.say(resumed{})
+		} else if p.welcome != nil {
 			sh.server.resumes.recovered.Add(1)
 			p.takeBack()
 			p.say(resumed{asked: true, recovered: true})
@@ -201,6 +206,16 @@ func (p *replay) step(page wire.Page, err error) next {
 		return next{done: true}
 	}
 	return p.proceed()
+}
+
+// sayLost welcomes a client that has missed something.
+func (p *replay) sayLost(lost *wire.LostError) {
+	if p.quiet {
+		p.say(resumed{})
+		return
+	}
+	p.shard.server.resumes.lost.Add(1)
+	p.say(resumed{asked: true, oldest: lost.Oldest})
 }
 
 // takeBack makes the session what it was, now that it is known that what it has

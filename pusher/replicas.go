@@ -25,6 +25,8 @@ type Replica struct {
 	Peers Peers
 	// Roster keeps what must be known of sessions when a replica is gone.
 	Roster Roster
+	// Housing knows which replicas have somebody in a room.
+	Housing Housing
 }
 
 // Peers reach the other replicas.
@@ -59,6 +61,7 @@ type question struct {
 	Session string   `json:"session,omitempty"`
 	Join    []string `json:"join,omitempty"`
 	Leave   []string `json:"leave,omitempty"`
+	To      *target  `json:"to,omitempty"`
 
 	SID string `json:"sid,omitempty"`
 
@@ -72,6 +75,7 @@ const (
 	opRooms      = "rooms"      // have a session join and leave rooms; an answer if there was one
 	opTaken      = "taken"      // a session lives elsewhere now
 	opPresence   = "presence"   // who is there
+	opReached    = "reached"    // how many sessions an event is addressed to
 
 	// Of the owner of an Engine.IO session, by the replica that has a WebSocket for it.
 	opProbe   = "probe"   // it probes
@@ -126,6 +130,10 @@ func (srv *Server) answer(asked []byte) [][]byte {
 		return srv.partWith(q)
 	case opPresence:
 		return srv.presence.Answer(q.Presence)
+	case opReached:
+		if q.To != nil {
+			return [][]byte{encode(srv.reachedLocal(q.Channel, q.To))}
+		}
 	}
 	return nil
 }
@@ -154,7 +162,7 @@ func (srv *Server) localSessions(name string) []wire.Session {
 		for _, s := range sh.table.Members(name) {
 			ses := sh.sessions.At(s)
 			part = append(part, wire.Session{
-				ID: sh.table.ID(s).String(), User: ses.client.User(), Rooms: sh.table.Rooms(s), Protocol: ses.protocol(),
+				ID: sh.table.ID(s).String(), User: ses.client.User(), Rooms: sh.table.Rooms(s), Protocol: ses.form.Protocol(),
 				Remote: ses.remote.String(), ConnectedAt: time.Unix(int64(ses.connected), 0),
 			})
 		}

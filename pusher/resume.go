@@ -94,7 +94,7 @@ func (sh *shard) resumeToken(s uint32) string {
 		return ""
 	}
 	return sh.server.sids.writeResume(resumeToken{
-		channel: ses.channel.Name, session: sh.table.ID(s), user: ses.client.User(), at: sh.position(s), rooms: sh.table.Rooms(s), granted: sh.table.Granted(s),
+		channel: ses.channel.Name, session: sh.table.ID(s), user: ses.subject(), at: sh.position(s), rooms: sh.table.Rooms(s), granted: sh.table.Granted(s),
 	})
 }
 

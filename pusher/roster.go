@@ -22,6 +22,10 @@ type Roster interface {
 	// Take makes a session this replica's, if accept likes its record. It returns nil
 	// when there is none to take; an error says that this is not known.
 	Take(ctx context.Context, id string, accept func(record []byte) bool) ([]byte, error)
+	// TakeFrom is Take of what is still owned by a replica that is gone.
+	TakeFrom(ctx context.Context, id string, gone uint32) ([]byte, error)
+	// Each calls fn for every record that is stored, and who owns it.
+	Each(ctx context.Context, fn func(id string, owner uint32, record []byte)) error
 	// Release says that a session has ended, and that its client may come back; Drop
 	// that it has ended for good.
 	Release(id string)
@@ -51,6 +55,21 @@ type sessionRecord struct {
 	User    string   `json:"user,omitempty"`
 	Rooms   []string `json:"rooms,omitempty"` // granted ones too
 	Granted []string `json:"granted,omitempty"`
+	// What follows is for handlers.
+	Data  json.RawMessage `json:"data,omitempty"`
+	Begun string          `json:"begun,omitempty"`
+	Told  bool            `json:"told,omitempty"` // that it has ended
+	// Named says that User is a handler's name for Subject.
+	Named   bool   `json:"named,omitempty"`
+	Subject string `json:"subject,omitempty"`
+}
+
+// subject is who the session's token names.
+func (r *sessionRecord) subject() string {
+	if r.Named {
+		return r.Subject
+	}
+	return r.User
 }
 
 // roster is where sessions are kept; nil: in this process's memory, see parking.
@@ -81,6 +100,9 @@ func (srv *Server) keepFor(snap *snapshot) {
 	}
 	var longest time.Duration
 	for _, ch := range snap.channels {
+		if ch.witnessed() || ch.housed() {
+			longest = max(longest, witnessTTL)
+		}
 		if ch.recovers() {
 			longest = max(longest, ch.History.TTL.Std())
 		}
@@ -95,21 +117,39 @@ func (srv *Server) keepFor(snap *snapshot) {
 func (sh *shard) keep(s uint32, then func()) {
 	ses := sh.sessions.At(s)
 	roster := sh.server.roster()
-	if roster == nil || !ses.channel.recovers() {
+	if roster == nil || !ses.keeps() {
 		then()
 		return
 	}
 	ses.kept = uint32(time.Now().Unix()) //nolint:gosec // until 2106
 	id := sh.table.ID(s)
-	roster.Put(id.String(), encode(sessionRecord{
-		Channel: ses.channel.Name, UID: ses.channel.UID, User: ses.client.User(), Rooms: sh.rooms(s), Granted: sh.table.Granted(s),
-	}), func() {
+	roster.Put(id.String(), encode(sh.record(s)), func() {
 		sh.post(func() {
 			if now, ok := sh.table.Session(id); ok && now == s {
 				then()
 			}
 		})
 	})
+}
+
+// keeps reports whether the session is to be known to other replicas.
+func (ses *session) keeps() bool {
+	return ses.channel.witnessed() || ses.overSocketIO() && ses.channel.recovers()
+}
+
+// record is what is kept of a session.
+func (sh *shard) record(s uint32) sessionRecord {
+	ses := sh.sessions.At(s)
+	r := sessionRecord{
+		Channel: ses.channel.Name, UID: ses.channel.UID, User: ses.client.User(), Rooms: sh.rooms(s), Granted: sh.table.Granted(s),
+	}
+	if ses.channel.witnessed() {
+		r.Begun = ses.begun()
+	}
+	if t := ses.talk; t != nil {
+		r.Data, r.Named, r.Subject = t.data, t.named, t.subject
+	}
+	return r
 }
 
 // keepAgain has a session stored anew that has not changed for long.
@@ -131,7 +171,9 @@ func (sh *shard) keepAll() {
 
 // dismiss forgets a session that ends for good.
 func (sh *shard) dismiss(s uint32) {
-	if ses := sh.sessions.At(s); ses.kept != 0 {
+	if ses := sh.sessions.At(s); ses.channel.witnessed() {
+		ses.ended = true // which is told first
+	} else if ses.kept != 0 {
 		id := sh.table.ID(s)
 		sh.server.roster().Drop(id.String())
 		ses.kept = 0
@@ -161,7 +203,7 @@ func (srv *Server) takeLocal(id wire.SessionID, ch *channel, user string) *parke
 	}
 	srv.onLoops(func(sh *shard) {
 		s, ok := sh.table.Find(ch.Name, id.String())
-		if ok && sh.sessions.At(s).client.User() == user {
+		if ok && sh.sessions.At(s).subject() == user {
 			sh.loop.Close(sh.sessions.At(s).conn, wire.CloseNormal, "") // which parks it
 		}
 	})
@@ -181,11 +223,11 @@ func (srv *Server) take(id wire.SessionID, ch *channel, user string) (*parked, e
 	var r sessionRecord
 	found, err := roster.Take(ctx, id.String(), func(record []byte) bool {
 		r = sessionRecord{}
-		return json.Unmarshal(record, &r) == nil && r.Channel == ch.Name && r.UID == ch.UID && r.User == user
+		return json.Unmarshal(record, &r) == nil && r.Channel == ch.Name && r.UID == ch.UID && r.subject() == user
 	})
 	if err != nil || found == nil {
 		return nil, err
 	}
 	srv.tell(question{Op: opTaken, Session: id.String()})
-	return &parked{channel: ch.counters, user: r.User, rooms: r.Rooms, granted: r.Granted}, nil
+	return &parked{channel: ch.counters, user: r.subject(), rooms: r.Rooms, granted: r.Granted, data: r.Data}, nil
 }

@@ -219,3 +219,9 @@ func TestAChannelThatGoesTakesItsSessions(t *testing.T) {
 	}
 	l.want(t, "the channel goes", "0 owned: ")
 }
+
+func (l *ledger) Each(_ context.Context, fn func(id string, owner uint32, record []byte)) error {
+	return nil
+}
+
+func (l *ledger) TakeFrom(context.Context, string, uint32) ([]byte, error) { return nil, nil }

@@ -18,6 +18,7 @@ import (
 
 	"github.com/klaxon-dev/klaxon/pusher/acceptor"
 	"github.com/klaxon-dev/klaxon/pusher/events"
+	"github.com/klaxon-dev/klaxon/pusher/handlers"
 	"github.com/klaxon-dev/klaxon/pusher/hub"
 	"github.com/klaxon-dev/klaxon/pusher/loop"
 	"github.com/klaxon-dev/klaxon/pusher/presence"
@@ -58,6 +59,7 @@ type Server struct {
 	handshakes *handshakes
 	replays    *replayer
 	presence   *presence.Registry
+	caller     *handlers.Caller
 
 	// Shared.
 	current       atomic.Pointer[snapshot]
@@ -65,8 +67,11 @@ type Server struct {
 	leaving       atomic.Bool // Drain has begun
 	draining      atomic.Bool // nobody is let in any more
 	resumes       resumeCounts
+	readers       readers
+	rooms         occupancy
 	parked        parking
 	takers        chan struct{}
+	talks         atomic.Int64  // with handlers, under way
 	drained       chan struct{} // closed when draining begins
 	failed        chan error    // a listener that ended on its own
 
@@ -87,6 +92,8 @@ func New(config Config, s *settings.Settings) (*Server, error) {
 	if srv.log == nil {
 		srv.log = slog.Default()
 	}
+	srv.caller = handlers.New(srv.log)
+	srv.rooms.srv = srv
 	var err error
 	if srv.maxConns, err = connectionLimit(); err != nil {
 		return nil, err
@@ -99,7 +106,7 @@ func New(config Config, s *settings.Settings) (*Server, error) {
 		loops[i] = sh
 	}
 	srv.metrics = newMetrics(srv)
-	if srv.broker, err = newBroker(config, Deliveries{hub.New(loops...).Deliver, srv.lost}); err != nil {
+	if srv.broker, err = newBroker(config, Deliveries{srv.delivering(hub.New(loops...)), srv.lost}); err != nil {
 		return nil, err
 	}
 	srv.replays = newReplayer(srv.broker)
@@ -210,6 +217,7 @@ func (srv *Server) Start() {
 	}
 	srv.running.Go(srv.releaseMemory)
 	srv.running.Go(srv.tidyBroker)
+	srv.running.Go(srv.witness)
 	for range replayWorkers {
 		srv.running.Go(srv.replays.work)
 	}
@@ -245,6 +253,7 @@ func (srv *Server) Run(ctx context.Context) error {
 }
 
 func (srv *Server) stopLoops() {
+	srv.caller.Close()
 	srv.replays.close()
 	srv.broker.Close()
 	for _, sh := range srv.shards {

@@ -4,6 +4,7 @@
 package pusher
 
 import (
+	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"time"
@@ -22,6 +23,7 @@ const noSession = ^uint32(0)
 // user, rooms) is not kept twice.
 type session struct {
 	channel   *channel // nil: none
+	talk      *talk    // nil: it has nothing to do with handlers (yet)
 	client    auth.Client
 	remote    address
 	connected uint32 // Unix time in seconds
@@ -29,8 +31,13 @@ type session struct {
 	conn      loop.Slot
 	next      uint32 // the next session of the same connection: Socket.IO only
 	form      hub.Form
-	replaying bool // see replay
-	present   bool // see appear
+	replaying bool   // see replay
+	present   bool   // see appear
+	housed    bool   // see moveIn
+	ended     bool   // for good: see dismiss
+	moved     bool   // to another replica
+	told      bool   // that it ends: see farewell
+	serial    uint16 // tells it from earlier ones of the same id
 }
 
 // overSocketIO reports whether the session is one of several on its connection.
@@ -38,15 +45,12 @@ func (ses *session) overSocketIO() bool {
 	return ses.form == hub.SocketIO || ses.form == hub.SocketIODeflate
 }
 
-// protocol is its name as publishers see it.
-func (ses *session) protocol() string {
-	switch {
-	case ses.overSocketIO():
-		return "socket.io"
-	case ses.form == hub.EventStream:
-		return "sse"
+// subject is who the session's token names: a handler may have named the user otherwise.
+func (ses *session) subject() string {
+	if t := ses.talk; t != nil && t.named {
+		return t.subject
 	}
-	return plain.Subprotocol
+	return ses.client.User()
 }
 
 // address is an IP address and a port in half the room of a netip.AddrPort, and
@@ -84,10 +88,14 @@ func (sh *shard) begin(ses session) (uint32, bool) {
 	}
 	sh.free = sh.free[:len(sh.free)-1]
 	ses.connected = uint32(time.Now().Unix()) //nolint:gosec // until 2106
+	ses.serial = uint16(rand.Uint32())        //nolint:gosec // half of the bits are enough
 	*sh.sessions.At(s) = ses
 	sh.setBuffer(sh.sessions.At(s))
 	if ses.channel.Presence {
 		sh.appear(s)
+	}
+	if ses.channel.housed() {
+		sh.moveIn(s)
 	}
 	return s, true
 }
@@ -99,10 +107,14 @@ func (sh *shard) finish(s uint32) {
 	if ses.present {
 		sh.disappear(s)
 	}
-	if ses.kept != 0 {
+	if ses.housed {
+		sh.moveOut(s)
+	}
+	if ses.kept != 0 && (ses.moved || !ses.channel.witnessed()) {
 		id := sh.table.ID(s)
 		sh.server.roster().Release(id.String())
 	}
+	sh.farewell(s)
 	sh.table.Remove(s)
 	if ses.replaying {
 		sh.release(s)
@@ -185,8 +197,11 @@ func (sh *shard) renew(s uint32, token string) *failure {
 	switch {
 	case err != nil:
 		return &failure{Code: plain.CodeToken, Message: err.Error()}
-	case client.User() != ses.client.User():
+	case client.User() != ses.subject():
 		return &failure{Code: plain.CodeToken, Message: "the token is another user's: connect anew to become another user"}
+	}
+	if t := ses.talk; t != nil && t.named {
+		client = client.As(ses.client.User())
 	}
 	ses.client = client
 	granted := sh.table.Granted(s)

@@ -18,7 +18,7 @@ import (
 // settings of the moment.
 func (srv *Server) publishing() events.Config {
 	return events.Config{
-		Publisher: publisher{srv}, Sessions: directory{srv}, Presence: directory{srv}, History: srv.broker,
+		Publisher: publisher{srv}, Sessions: directory{srv}, Presence: directory{srv}, History: srv.broker, Clients: clientEvents{srv},
 		Rules: func() *events.Rules { return srv.current.Load().rules },
 	}
 }

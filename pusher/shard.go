@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/klaxon-dev/klaxon/pusher/handlers"
 	"github.com/klaxon-dev/klaxon/pusher/hub"
 	"github.com/klaxon-dev/klaxon/pusher/loop"
 	"github.com/klaxon-dev/klaxon/pusher/presence"
@@ -38,7 +39,8 @@ type shard struct {
 	replays    map[uint32]*replay // by session
 	recent     []*recent          // by sequence, while there are replays
 	offsets    offsets
-	watches    map[uint32][]*watch // by session
+	why        handlers.Disconnected // of what ends now
+	watches    map[uint32][]*watch   // by session
 	watchers   map[presence.Scope]map[uint32]struct{}
 }
 
@@ -152,7 +154,12 @@ func (sh *shard) apply(next *snapshot, c *change) {
 			if sh.sessions.At(s).present {
 				sh.disappear(s)
 			}
+			if sh.sessions.At(s).housed {
+				sh.moveOut(s)
+			}
 			sh.dismiss(s)
+			sh.why = handlers.Disconnected{Code: uint16(wire.CloseChannelGone), Reason: wire.CloseChannelGone.Reason()}
+			sh.farewell(s)
 		}
 		for _, s := range slices.Clone(sh.table.RemoveChannel(name)) {
 			sh.end(s, wire.CloseChannelGone, wire.CloseChannelGone.Reason())
@@ -179,7 +186,16 @@ func (sh *shard) adapt(s uint32, ch *channel) {
 		sh.end(s, wire.CloseChannelGone, "the channel has another namespace now")
 		return
 	}
+	if ses.housed {
+		sh.moveOut(s) // by the earlier settings
+	}
 	ses.channel = ch
+	if ch.housed() {
+		sh.moveIn(s)
+	}
+	if ch.witnessed() && !was.witnessed() {
+		sh.keep(s, func() {})
+	}
 	sh.setBuffer(ses)
 	switch {
 	case ch.Presence && !ses.present:

@@ -12,6 +12,7 @@ import (
 
 	"github.com/klaxon-dev/klaxon/pusher/auth"
 	"github.com/klaxon-dev/klaxon/pusher/events"
+	"github.com/klaxon-dev/klaxon/pusher/handlers"
 	"github.com/klaxon-dev/klaxon/pusher/settings"
 	"github.com/klaxon-dev/klaxon/pusher/wire/plain"
 )
@@ -28,6 +29,7 @@ type snapshot struct {
 	namespaces map[string]*channel
 	maxPayload int // bytes of a client's packet
 	deflate    bool
+	greets     bool // some channel has a handler that decides who may connect
 }
 
 // channel is a Channel as the clients listener needs it. The counters live as
@@ -35,6 +37,7 @@ type snapshot struct {
 type channel struct {
 	settings.Channel
 	counters *channelCounters
+	targets  []*handlers.Target // of Handlers; nil for a stream
 }
 
 type channelCounters struct {
@@ -64,7 +67,7 @@ func emptySnapshot() *snapshot {
 }
 
 // build makes the snapshot that follows prev with s.
-func build(prev *snapshot, s *settings.Settings) (*snapshot, error) {
+func build(prev *snapshot, s *settings.Settings, caller *handlers.Caller) (*snapshot, error) {
 	if err := s.Validate(); err != nil {
 		return nil, fmt.Errorf("settings: invalid: %w", err)
 	}
@@ -77,8 +80,9 @@ func build(prev *snapshot, s *settings.Settings) (*snapshot, error) {
 		channels:   make(map[string]*channel, len(s.Channels)),
 		namespaces: make(map[string]*channel, len(s.Channels)),
 	}
+	targets := caller.Targets(s.Channels)
 	for _, c := range s.Channels {
-		ch := &channel{Channel: c}
+		ch := &channel{Channel: c, targets: targets[c.Name]}
 		if old := prev.channels[c.Name]; old != nil && old.UID == c.UID {
 			ch.counters = old.counters
 		} else {
@@ -90,17 +94,18 @@ func build(prev *snapshot, s *settings.Settings) (*snapshot, error) {
 		}
 		next.maxPayload = max(next.maxPayload, int(c.Limits.EventBytes))
 		next.deflate = next.deflate || c.Compression != nil
+		next.greets = next.greets || ch.handler(settings.OnConnect) != nil
 	}
-	next.rules = &events.Rules{Authorizer: v, Limits: next.limits, Open: s.Pusher.OpenPublishing}
+	next.rules = &events.Rules{Authorizer: v, Channel: next.channel, Open: s.Pusher.OpenPublishing}
 	return next, nil
 }
 
-func (s *snapshot) limits(name string) (settings.Limits, bool) {
-	c := s.channels[name]
-	if c == nil {
-		return settings.Limits{}, false
+// channel returns a Channel's settings; nil: there is none of the name.
+func (s *snapshot) channel(name string) *settings.Channel {
+	if c := s.channels[name]; c != nil {
+		return &c.Channel
 	}
-	return c.Limits, true
+	return nil
 }
 
 // Reload serves s from now on. It returns when every loop does. On an error the
@@ -109,7 +114,7 @@ func (srv *Server) Reload(s *settings.Settings) error {
 	srv.reloading.Lock()
 	defer srv.reloading.Unlock()
 	prev := srv.current.Load()
-	next, err := build(prev, s)
+	next, err := build(prev, s, srv.caller)
 	if err != nil {
 		srv.refuse(err)
 		return err
@@ -118,12 +123,12 @@ func (srv *Server) Reload(s *settings.Settings) error {
 
 	// A Channel's log and its place in the tables are there before anybody may
 	// publish to it or connect, and go after nobody may any more.
-	srv.broker.SetChannels(slices.Concat(next.settings.Channels, change.gone(prev)))
+	srv.broker.SetChannels(logs(slices.Concat(next.settings.Channels, change.gone(prev))))
 	srv.onLoops(func(sh *shard) { sh.prepare(change) })
 	srv.keepFor(next)
 	srv.current.Store(next)
 	srv.onLoops(func(sh *shard) { sh.apply(next, change) })
-	srv.broker.SetChannels(next.settings.Channels)
+	srv.broker.SetChannels(logs(next.settings.Channels))
 	heartbeat := next.settings.Pusher.Heartbeat
 	if err := srv.listeners.clients.SetPatience(heartbeat.Interval.Std() + heartbeat.Timeout.Std()); err != nil {
 		srv.log.Warn("peers that vanish are noticed by the heartbeat only", "error", err)

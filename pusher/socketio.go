@@ -59,7 +59,10 @@ func (srv *Server) serveEngine(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Retry-After", "5")
 		problem(w, http.StatusServiceUnavailable, "this push server takes no more connections now")
 	default:
-		h := &engineHello{said: said{origin, r.Host, token(r.Header.Get("Authorization"), nil, query)}}
+		h := &engineHello{said: said{origin: origin, host: r.Host, token: token(r.Header.Get("Authorization"), nil, query)}}
+		if srv.current.Load().greets {
+			h.said.query, h.said.headers = describe(r)
+		}
 		h.remote, _ = netip.ParseAddrPort(r.RemoteAddr) // as net/http writes it
 		if upgrade {
 			srv.handOver(w, r, offer{hello: h, deflate: srv.current.Load().deflate, kind: loop.Packets, shard: srv.leastLoaded()})
@@ -119,12 +122,12 @@ func (srv *Server) serveSession(w http.ResponseWriter, r *http.Request, sid stri
 func (srv *Server) upgradeEngine(c *acceptor.Conn) bool {
 	query, err := url.ParseQuery(string(c.Request.Query))
 	snap := srv.current.Load()
-	if err != nil || query.Get("transport") != "websocket" || query.Get("EIO") != strconv.Itoa(engineio.Version) || query.Has("sid") ||
+	if err != nil || snap.greets || query.Get("transport") != "websocket" || query.Get("EIO") != strconv.Itoa(engineio.Version) || query.Has("sid") ||
 		srv.draining.Load() || srv.Room() <= 0 || !snap.verifier.SomeOrigin(string(c.Request.Origin), string(c.Request.Host)) {
 		return false
 	}
 	h := &engineHello{
-		said:   said{string(c.Request.Origin), string(c.Request.Host), token(string(c.Request.Authorization), nil, query)},
+		said:   said{origin: string(c.Request.Origin), host: string(c.Request.Host), token: token(string(c.Request.Authorization), nil, query)},
 		remote: c.Remote,
 	}
 	srv.adopt(c, offer{hello: h, deflate: snap.deflate, kind: loop.Packets, shard: srv.leastLoaded()})

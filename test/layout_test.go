@@ -29,6 +29,8 @@ var imports = map[string][]string{
 	"api/v1alpha1": {}, // what a user may say depends on nothing that we do with it
 	"config/crd":   {},
 
+	"config/samples/handlers/go": {}, // a backend has nothing of ours
+
 	"cmd/broker":        {"cmd/broker/node"},
 	"cmd/broker/node":   {"cmd/broker/status"},
 	"cmd/broker/status": {}, // for whoever rolls nodes, who must not link a server for it
@@ -47,21 +49,22 @@ var imports = map[string][]string{
 	"cmd/klaxon/bench/template": {},
 
 	"controllers":           {"api/v1alpha1", "cmd/broker/status", "controllers/compile", "controllers/keys", "controllers/render", "pusher/settings"},
-	"controllers/compile":   {"api/v1alpha1", "pusher/settings"},
+	"controllers/compile":   {"api/v1alpha1", "pusher/settings", "pusher/settings/keyset"},
 	"controllers/keys":      {},
 	"controllers/render":    {"api/v1alpha1", "controllers/compile", "pusher/settings"},
 	"controllers/manifests": {"api/v1alpha1", "config/crd", "controllers/compile", "pusher/settings"},
 
 	// Siblings below pusher/ share only wire, settings, slab and epoll, so that each can be
 	// read, tested and replaced alone; pusher joins them.
-	"pusher":                   {"pusher/acceptor", "pusher/auth", "pusher/broker", "pusher/events", "pusher/hub", "pusher/loop", "pusher/presence", "pusher/settings", "pusher/slab", "pusher/wire", "pusher/wire/deflate", "pusher/wire/engineio", "pusher/wire/frames", "pusher/wire/plain", "pusher/wire/socketio", "pusher/wire/sse", "pusher/wire/upgrade"},
+	"pusher":                   {"pusher/acceptor", "pusher/auth", "pusher/broker", "pusher/events", "pusher/handlers", "pusher/hub", "pusher/loop", "pusher/presence", "pusher/settings", "pusher/slab", "pusher/wire", "pusher/wire/deflate", "pusher/wire/engineio", "pusher/wire/frames", "pusher/wire/plain", "pusher/wire/socketio", "pusher/wire/sse", "pusher/wire/upgrade"},
 	"pusher/acceptor":          {"pusher/epoll", "pusher/wire/upgrade"},
-	"pusher/auth":              {"pusher/settings", "pusher/wire"},
+	"pusher/auth":              {"pusher/settings", "pusher/settings/keyset", "pusher/wire"},
 	"pusher/broker":            {"pusher/settings", "pusher/wire"},
 	"pusher/broker/brokertest": {"pusher/broker", "pusher/settings", "pusher/wire"},
 	"pusher/broker/jetstream":  {"pusher/broker", "pusher/settings", "pusher/wire"},
 	"pusher/epoll":             {},
 	"pusher/events":            {"pusher/settings", "pusher/wire"},
+	"pusher/handlers":          {"pusher/settings", "pusher/wire"},
 	"pusher/hub":               {"pusher/settings", "pusher/slab", "pusher/wire"},
 	"pusher/loop":              {"pusher/epoll", "pusher/settings", "pusher/slab", "pusher/wire", "pusher/wire/deflate", "pusher/wire/frames", "pusher/wire/plain"},
 	"pusher/peers":             {},
@@ -69,6 +72,7 @@ var imports = map[string][]string{
 	"pusher/roster":            {},
 	"pusher/slab":              {},
 	"pusher/settings":          {}, // the contract of the two planes belongs to neither
+	"pusher/settings/keyset":   {},
 	"pusher/wire":              {},
 	"pusher/wire/deflate":      {"pusher/wire", "pusher/wire/frames"},
 	"pusher/wire/engineio":     {},

@@ -15,6 +15,7 @@ import (
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:shortName=kch,categories=klaxon
+// +kubebuilder:metadata:labels="duck.knative.dev/addressable=true"
 // +kubebuilder:printcolumn:name="Pusher",type=string,JSONPath=`.status.pusher`
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
 // +kubebuilder:printcolumn:name="Applied",type=string,JSONPath=`.status.conditions[?(@.type=="Applied")].status`
@@ -91,10 +92,28 @@ type ChannelSpec struct {
 	// +optional
 	Presence bool `json:"presence,omitempty"`
 
+	// TraceContext sends clients, with each event, the traceparent (W3C Trace Context)
+	// that its publisher sent: plain clients as a member, Socket.IO clients as one more
+	// argument {traceparent}, event streams as a field of that name. Default: false.
+	// +optional
+	TraceContext bool `json:"traceContext,omitempty"`
+
+	// Handlers are told what clients do: that they connect, what they emit, that they
+	// leave. Without them clients only listen.
+	// +kubebuilder:validation:MaxItems=16
+	// +listType=atomic
+	// +optional
+	Handlers []HandlerSpec `json:"handlers,omitempty"`
+
 	// SocketIO says how Socket.IO clients reach the Channel. They can without it
 	// as well, at the default namespace.
 	// +optional
 	SocketIO *SocketIOSpec `json:"socketIO,omitempty"`
+
+	// CloudEvents says whom CloudEvents are for that are published to the Channel.
+	// They can be published without it as well.
+	// +optional
+	CloudEvents *CloudEventsSpec `json:"cloudEvents,omitempty"`
 
 	// Compression compresses WebSocket messages (permessage-deflate, RFC 7692)
 	// for clients that offer it, as browsers do. Default: nothing is compressed.
@@ -140,6 +159,8 @@ type ClientsSpec struct {
 type Origin string
 
 // JWTIssuer trusts the JSON Web Tokens (RFC 7519) of one issuer.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.hmacSecretRef) != has(self.jwksSecretRef)",message="set exactly one of hmacSecretRef and jwksSecretRef in each issuer"
 type JWTIssuer struct {
 	// Issuer must equal the token's "iss".
 	// +kubebuilder:validation:MinLength=1
@@ -156,13 +177,20 @@ type JWTIssuer struct {
 
 	// HMACSecretRef holds the key of at least 32 bytes with which tokens are
 	// signed by HS256, HS384 or HS512 (RFC 7518 section 3.2).
-	HMACSecretRef *SecretKeyRef `json:"hmacSecretRef"`
+	// +optional
+	HMACSecretRef *SecretKeyRef `json:"hmacSecretRef,omitempty"`
+
+	// JWKSSecretRef holds the issuer's JSON Web Key Set (RFC 7517): public keys for
+	// RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512 or EdDSA, at most
+	// 64 of them. With several, to replace one by another, tokens name theirs (kid).
+	// +optional
+	JWKSSecretRef *SecretKeyRef `json:"jwksSecretRef,omitempty"`
 }
 
 // PublisherSpec allows one publisher: a ServiceAccount with its own projected
-// token, or whoever holds a static token.
+// token, or whoever holds a static token, or everybody.
 //
-// +kubebuilder:validation:XValidation:rule="has(self.serviceAccount) != has(self.tokenSecretRef)",message="set exactly one of serviceAccount and tokenSecretRef in each publisher"
+// +kubebuilder:validation:XValidation:rule="[has(self.serviceAccount), has(self.tokenSecretRef), has(self.anonymous) && self.anonymous].exists_one(x, x)",message="set exactly one of serviceAccount, tokenSecretRef and anonymous: true in each publisher"
 type PublisherSpec struct {
 	// ServiceAccount may publish with a projected token of the audience
 	// push.klaxon.dev (same namespace) or status.address.audience (any namespace).
@@ -173,6 +201,13 @@ type PublisherSpec struct {
 	// outside the cluster.
 	// +optional
 	TokenSecretRef *SecretKeyRef `json:"tokenSecretRef,omitempty"`
+
+	// Anonymous lets whoever reaches the events port publish without a token, and do
+	// nothing else there: for senders that have none, such as Knative's without OIDC.
+	// Whoever shows a token is held to it all the same. Let a NetworkPolicy say
+	// who reaches the port. Default: false.
+	// +optional
+	Anonymous bool `json:"anonymous,omitempty"`
 }
 
 // ServiceAccountRef names a ServiceAccount.
@@ -205,6 +240,14 @@ type LimitsSpec struct {
 	// +kubebuilder:validation:Maximum=10000000
 	// +optional
 	Connections *int32 `json:"connections,omitempty"`
+
+	// EmitRate is how many events each client may emit a second, in the long run; twice
+	// as many at once. What comes on top is answered with the error rate_limited.
+	// Default: 100.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=10000
+	// +optional
+	EmitRate *int32 `json:"emitRate,omitempty"`
 }
 
 // SlowClientPolicy says what happens when a client's unsent events exceed the buffer.
@@ -284,6 +327,28 @@ type SocketIOSpec struct {
 	Recovery bool `json:"recovery,omitempty"`
 }
 
+// CloudEventsRoom is where a CloudEvent's room comes from.
+//
+// +kubebuilder:validation:Enum=Subject;None
+type CloudEventsRoom string
+
+const (
+	// CloudEventsRoomSubject makes the subject the room.
+	CloudEventsRoomSubject CloudEventsRoom = "Subject"
+	// CloudEventsRoomNone leaves it out of account.
+	CloudEventsRoomNone CloudEventsRoom = "None"
+)
+
+// CloudEventsSpec says whom CloudEvents are for.
+type CloudEventsSpec struct {
+	// Room of an event that names nobody by the extension attributes klaxonroom,
+	// klaxonuser and klaxonsession. Subject: that of the name of its subject; an event
+	// without one is for the whole Channel. None: all are for the whole Channel, whatever
+	// their subjects. Default: Subject.
+	// +optional
+	Room CloudEventsRoom `json:"room,omitempty"`
+}
+
 // CompressionSpec says which WebSocket messages are compressed.
 type CompressionSpec struct {
 	// MinBytes is the size from which a message is compressed. From 64 to 1Mi.
@@ -293,61 +358,4 @@ type CompressionSpec struct {
 	// +kubebuilder:validation:XValidation:rule="isQuantity(string(self)) && quantity(string(self)).isInteger() && quantity(string(self)).compareTo(quantity('64')) >= 0 && quantity(string(self)).compareTo(quantity('1Mi')) <= 0",message="compression.minBytes is a whole number of bytes from 64 to 1Mi, for example 1Ki; leave compression out to compress nothing"
 	// +optional
 	MinBytes *resource.Quantity `json:"minBytes,omitempty"`
-}
-
-// ChannelStatus is what the operator has found out about a Channel.
-type ChannelStatus struct {
-	// Conditions: Accepted, Applied and Ready.
-	// +listType=map
-	// +listMapKey=type
-	// +kubebuilder:validation:MaxItems=8
-	// +optional
-	Conditions []metav1.Condition `json:"conditions,omitempty"`
-
-	// Pusher is the name of the Pusher that serves this Channel.
-	// +optional
-	Pusher string `json:"pusher,omitempty"`
-
-	// URLs for clients, by transport, as reachable inside the cluster.
-	// +optional
-	URLs *ChannelURLs `json:"urls,omitempty"`
-
-	// Address is where publishers send events.
-	// +optional
-	Address *ChannelAddress `json:"address,omitempty"`
-
-	// Connections is the number of clients connected now, over all ready pods.
-	// +kubebuilder:default=0
-	// +optional
-	Connections int64 `json:"connections"`
-
-	// Revision identifies the compiled settings of this Channel.
-	// +optional
-	Revision string `json:"revision,omitempty"`
-}
-
-// ChannelURLs are the URLs of a Channel for clients.
-type ChannelURLs struct {
-	// WebSocket is the URL for plain WebSocket clients.
-	WebSocket string `json:"webSocket"`
-
-	// SocketIO is what Socket.IO clients pass to io(): its path is the
-	// Channel's namespace, and they connect to /socket.io/ of the same host.
-	// +optional
-	SocketIO string `json:"socketIO,omitempty"`
-
-	// EventStream is the URL for clients of Server-Sent Events, such as a
-	// browser's EventSource.
-	// +optional
-	EventStream string `json:"eventStream,omitempty"`
-}
-
-// ChannelAddress is where and for whom publishers' tokens must be issued.
-type ChannelAddress struct {
-	// URL to POST events to.
-	URL string `json:"url"`
-
-	// Audience for ServiceAccount tokens of any namespace. Publishers of the
-	// Channel's own namespace may use push.klaxon.dev as well.
-	Audience string `json:"audience"`
 }

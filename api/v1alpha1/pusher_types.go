@@ -72,6 +72,16 @@ type PusherSpec struct {
 	// +optional
 	Drain *DrainSpec `json:"drain,omitempty"`
 
+	// AllowedHandlerOrigins lists where the Channels' handlers may be by url, for
+	// example https://hooks.example.com or https://*.example.com ("*." stands for
+	// one or more labels); "*" allows every origin. Addresses of the pod itself, link-local
+	// and metadata addresses are refused all the same. Default: handlers are Services of
+	// the Channel's namespace only.
+	// +kubebuilder:validation:MaxItems=64
+	// +listType=atomic
+	// +optional
+	AllowedHandlerOrigins []Origin `json:"allowedHandlerOrigins,omitempty"`
+
 	// Metrics says who may read the pods' metrics.
 	// +optional
 	Metrics *MetricsSpec `json:"metrics,omitempty"`

@@ -63,7 +63,9 @@ func TestChannelClients(t *testing.T) {
 		{jwt("x", "[shop]", "{name: s, key: ''}"), "hmacSecretRef.key"},
 		{jwt("x", "[shop]", "{name: "+long(254)+", key: k}"), "Too long: may not be more than 253"},
 		{jwt("x", "[shop]", "{name: s, key: "+long(254)+"}"), "Too long: may not be more than 253"},
-		{"{clients: {jwt: [{issuer: x, audiences: [a]}]}}", "hmacSecretRef: Required value"},
+		{"{clients: {jwt: [{issuer: x, audiences: [a]}]}}", keyRule},
+		{"{clients: {jwt: [{issuer: x, audiences: [a], jwksSecretRef: " + ref + "}]}}", ""},
+		{"{clients: {jwt: [{issuer: x, audiences: [a], jwksSecretRef: " + ref + ", hmacSecretRef: " + ref + "}]}}", keyRule},
 		{"{clients: {jwt: [{audiences: [a], hmacSecretRef: " + ref + "}]}}", "issuer: Required value"},
 		{"{clients: {jwt: [{issuer: x, hmacSecretRef: " + ref + "}]}}", "audiences: Required value"},
 		{"{clients: {jwt: " + times(16, "{issuer: x, audiences: [a], hmacSecretRef: "+ref+"}") + "}}", ""},
@@ -120,6 +122,11 @@ func TestPublishers(t *testing.T) {
 		{"{publishers: []}", "spec.publishers"},
 		{"{publishers: [{}]}", oneRule},
 		{"{publishers: [{serviceAccount: {name: a}, tokenSecretRef: {name: s, key: k}}]}", oneRule},
+		{"{publishers: [{anonymous: true}, {serviceAccount: {name: a}}]}", ""},
+		{"{publishers: [{anonymous: false}]}", oneRule},
+		{"{publishers: [{anonymous: false, serviceAccount: {name: a}}]}", ""},
+		{"{publishers: [{anonymous: true, serviceAccount: {name: a}}]}", oneRule},
+		{"{publishers: [{anonymous: true, tokenSecretRef: {name: s, key: k}}]}", oneRule},
 		{"{publishers: [{serviceAccount: {}}]}", "serviceAccount.name: Required value"},
 		{"{publishers: [{serviceAccount: {name: ''}}]}", "serviceAccount.name"},
 		{"{publishers: [{serviceAccount: {name: a, namespace: ''}}]}", "serviceAccount.namespace"},
@@ -210,6 +217,17 @@ func TestSocketIO(t *testing.T) {
 		table = append(table, struct{ spec, want string }{fmt.Sprintf("{socketIO: {namespace: %q}}", namespace), want})
 	}
 	table.run(t, "Channel")
+}
+
+func TestCloudEvents(t *testing.T) {
+	rules{
+		{"{cloudEvents: {}}", ""},
+		{"{cloudEvents: {room: Subject}}", ""},
+		{"{cloudEvents: {room: None}}", ""},
+		{"{cloudEvents: {room: Source}}", "supported values: \"Subject\", \"None\""},
+		{"{cloudEvents: {room: ''}}", "spec.cloudEvents.room"},
+		{"{cloudEvents: true}", "spec.cloudEvents"},
+	}.run(t, "Channel")
 }
 
 func TestChannelHistory(t *testing.T) {

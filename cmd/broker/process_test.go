@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -186,6 +187,11 @@ func (b *broker) probe(path string) error {
 }
 
 func (b *broker) get(path string) ([]byte, error) {
+	select {
+	case <-b.done:
+		return nil, fmt.Errorf("node %s is not running: %s", b.name, b.cmd.ProcessState)
+	default:
+	}
 	resp, err := (&http.Client{Timeout: 5 * time.Second}).Get("http://" + b.health + path)
 	if err != nil {
 		return nil, err
@@ -283,10 +289,13 @@ func (b *broker) logged(text string) error {
 	return nil
 }
 
-// freeAddr is an address on loopback that nothing listens on.
+// freeAddr is an address on loopback that nothing listens on, on a host of its
+// own: on 127.0.0.1 somebody's outgoing connection may take the port before the
+// process does.
 func freeAddr(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	host := fmt.Sprintf("127.%d.%d.%d", 1+rand.IntN(254), rand.IntN(256), 1+rand.IntN(254))
+	l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -28,6 +28,7 @@ var commands = map[string]command{
 	"bench":     {benchmark, "measure a push server"},
 	"serve":     {serve, "serve Channels from manifests on this machine"},
 	"validate":  {validate, "check manifests"},
+	"handle":    {handle, "be a handler: print what clients do, and answer"},
 	"publish":   {publish, "publish an event, or a stream of them"},
 	"subscribe": {subscribe, "print what a channel says"},
 	"version":   {printVersion, "print the version"},

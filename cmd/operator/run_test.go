@@ -6,6 +6,7 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -111,15 +112,17 @@ func start(t *testing.T, server *apiserver.Server, args ...string) (*exec.Cmd, *
 	return cmd, log
 }
 
-// freeAddr is an address on loopback that nothing listens on.
+// freeAddr is an address on loopback that nothing listens on, on a host of its
+// own: on 127.0.0.1 somebody's outgoing connection may take the port before the
+// process does.
 func freeAddr(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := net.Listen("tcp", fmt.Sprintf("127.%d.%d.%d:0", 1+rand.IntN(254), rand.IntN(256), 1+rand.IntN(254)))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
-	return fmt.Sprint(l.Addr())
+	return l.Addr().String()
 }

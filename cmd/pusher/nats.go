@@ -67,7 +67,7 @@ func overNATS(config *pusher.Config, p *settings.Pusher, address string) (func()
 	if err != nil {
 		return nil, err
 	}
-	replica.Roster = sessions
+	replica.Roster, replica.Housing = sessions, housing{sessions, replica.ID}
 	config.Replica = replica
 	storage := jetstream.File
 	if p.NATS.Memory {

@@ -83,7 +83,8 @@ func document(natsURL string) *settings.Settings {
 // replica is one push server of several.
 type replica struct {
 	*pusher.Server
-	t *testing.T
+	t       *testing.T
+	address string // of a program's clients listener; empty: the Server's
 }
 
 func startReplica(t *testing.T, natsURL string) *replica {
@@ -93,6 +94,11 @@ func startReplica(t *testing.T, natsURL string) *replica {
 
 func startReplicaAt(t *testing.T, natsURL, address string) *replica {
 	t.Helper()
+	return startReplicaWith(t, document(natsURL), address)
+}
+
+func startReplicaWith(t *testing.T, s *settings.Settings, address string) *replica {
+	t.Helper()
 	// The others must know where it listens before it does.
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -101,7 +107,6 @@ func startReplicaAt(t *testing.T, natsURL, address string) *replica {
 	addr := l.Addr().String()
 	_ = l.Close()
 	config := pusher.Config{ClientsAddr: addr, EventsAddr: "127.0.0.1:0", AdminAddr: "127.0.0.1:0", Loops: 2, Log: slog.New(slog.DiscardHandler)}
-	s := document(natsURL)
 	goodbye, err := overNATS(&config, &s.Pusher, address)
 	if err != nil {
 		t.Fatal(err)
@@ -112,7 +117,7 @@ func startReplicaAt(t *testing.T, natsURL, address string) *replica {
 	}
 	srv.Start()
 	t.Cleanup(func() { srv.Drain(); goodbye() })
-	return &replica{srv, t}
+	return &replica{Server: srv, t: t}
 }
 
 func startReplicas(t *testing.T, natsURL string, n int) (all []*replica) {
@@ -162,7 +167,12 @@ func (r *replica) connections() (n int) {
 
 func eventually(t *testing.T, what string, check func() bool) {
 	t.Helper()
-	for end := time.Now().Add(patience); !check(); time.Sleep(10 * time.Millisecond) {
+	eventuallyWithin(t, patience, what, check)
+}
+
+func eventuallyWithin(t *testing.T, limit time.Duration, what string, check func() bool) {
+	t.Helper()
+	for end := time.Now().Add(limit); !check(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("waited in vain for %s", what)
 		}
@@ -208,7 +218,11 @@ type client struct {
 func (r *replica) dial(path string) *client {
 	r.t.Helper()
 	d := ws.Dialer{Timeout: patience}
-	conn, br, _, err := d.Dial(context.Background(), "ws://"+r.ClientsAddr().String()+path)
+	address := r.address
+	if address == "" {
+		address = r.ClientsAddr().String()
+	}
+	conn, br, _, err := d.Dial(context.Background(), "ws://"+address+path)
 	if err != nil {
 		r.t.Fatalf("connect to %s: %v", path, err)
 	}

@@ -15,23 +15,28 @@ import (
 )
 
 // channelSettings compiles one Channel, or says why it cannot be served.
-func channelSettings(ch *v1alpha1.Channel, secrets Secrets) (settings.Channel, *Refusal) {
+func (in *Input) channelSettings(ch *v1alpha1.Channel) (settings.Channel, *Refusal) {
 	out := settings.Channel{
-		Name:        ch.Name,
-		UID:         string(ch.UID),
-		Limits:      limits(ch.Spec.Limits),
-		SlowClients: slowClients(ch.Spec.SlowClients),
-		History:     history(ch.Spec.History),
-		Presence:    ch.Spec.Presence,
-		SocketIO:    socketIO(ch),
-		Compression: compression(ch.Spec.Compression),
+		Name:         ch.Name,
+		UID:          string(ch.UID),
+		Limits:       limits(ch.Spec.Limits),
+		SlowClients:  slowClients(ch.Spec.SlowClients),
+		History:      history(ch.Spec.History),
+		Presence:     ch.Spec.Presence,
+		TraceContext: ch.Spec.TraceContext,
+		SocketIO:     socketIO(ch),
+		CloudEvents:  cloudEvents(ch.Spec.CloudEvents),
+		Compression:  compression(ch.Spec.Compression),
 	}
-	read := secretReader{namespace: ch.Namespace, secrets: secrets}
+	read := secretReader{namespace: ch.Namespace, secrets: in.Secrets}
 	var refusal *Refusal
 	if out.Clients, refusal = clients(ch.Spec.Clients, read); refusal != nil {
 		return out, refusal
 	}
-	out.Publishers, refusal = publishers(ch, read)
+	if out.Publishers, refusal = publishers(ch, read); refusal != nil {
+		return out, refusal
+	}
+	out.Handlers, refusal = in.handlers(ch, read)
 	return out, refusal
 }
 
@@ -44,17 +49,25 @@ func clients(spec *v1alpha1.ClientsSpec, read secretReader) (settings.Clients, *
 		out.AllowedOrigins = append(out.AllowedOrigins, string(o))
 	}
 	for _, j := range spec.JWT {
-		if j.HMACSecretRef == nil {
-			return out, &Refusal{v1alpha1.ReasonInvalid, "clients.jwt: set hmacSecretRef for issuer " + j.Issuer}
+		one := settings.JWTIssuer{Issuer: j.Issuer, Audiences: j.Audiences}
+		var refusal *Refusal
+		switch {
+		case j.HMACSecretRef != nil && j.JWKSSecretRef == nil:
+			one.HMACKey, refusal = read.hmacKey(*j.HMACSecretRef)
+		case j.JWKSSecretRef != nil && j.HMACSecretRef == nil:
+			one.JWKS, refusal = read.jwks(*j.JWKSSecretRef)
+		default:
+			refusal = &Refusal{v1alpha1.ReasonInvalid, "clients.jwt: set exactly one of hmacSecretRef and jwksSecretRef for issuer " + j.Issuer}
 		}
-		key, refusal := read.hmacKey(*j.HMACSecretRef)
 		if refusal != nil {
 			return out, refusal
 		}
-		out.JWT = append(out.JWT, settings.JWTIssuer{Issuer: j.Issuer, Audiences: j.Audiences, HMACKey: key})
+		out.JWT = append(out.JWT, one)
 	}
 	return out, nil
 }
+
+const onePublisher = "set exactly one of serviceAccount, tokenSecretRef and anonymous: true in each publisher"
 
 func publishers(ch *v1alpha1.Channel, read secretReader) (settings.Publishers, *Refusal) {
 	var out settings.Publishers
@@ -64,13 +77,15 @@ func publishers(ch *v1alpha1.Channel, read secretReader) (settings.Publishers, *
 	}
 	for _, p := range ch.Spec.Publishers {
 		switch {
-		case p.ServiceAccount != nil && p.TokenSecretRef == nil:
+		case p.Anonymous && p.ServiceAccount == nil && p.TokenSecretRef == nil:
+			out.Anonymous = true
+		case !p.Anonymous && p.ServiceAccount != nil && p.TokenSecretRef == nil:
 			ns := p.ServiceAccount.Namespace
 			if ns == "" {
 				ns = ch.Namespace
 			}
 			out.ServiceAccounts = append(out.ServiceAccounts, settings.ServiceAccount{Namespace: ns, Name: p.ServiceAccount.Name})
-		case p.TokenSecretRef != nil && p.ServiceAccount == nil:
+		case !p.Anonymous && p.ServiceAccount == nil && p.TokenSecretRef != nil:
 			token, refusal := read.token(*p.TokenSecretRef)
 			if refusal != nil {
 				return out, refusal
@@ -78,20 +93,23 @@ func publishers(ch *v1alpha1.Channel, read secretReader) (settings.Publishers, *
 			sum := sha256.Sum256([]byte(token))
 			out.TokenSHA256 = append(out.TokenSHA256, hex.EncodeToString(sum[:]))
 		default:
-			return out, &Refusal{v1alpha1.ReasonInvalid, "set exactly one of serviceAccount and tokenSecretRef in each publisher"}
+			return out, &Refusal{v1alpha1.ReasonInvalid, onePublisher}
 		}
 	}
 	return out, nil
 }
 
 func limits(spec *v1alpha1.LimitsSpec) settings.Limits {
-	out := settings.Limits{EventBytes: defaultEventBytes, Connections: defaultConnections}
+	out := settings.Limits{EventBytes: defaultEventBytes, Connections: defaultConnections, EmitRate: defaultEmitRate}
 	if spec == nil {
 		return out
 	}
 	out.EventBytes = quantity(spec.EventBytes, defaultEventBytes)
 	if spec.Connections != nil {
 		out.Connections = int64(*spec.Connections)
+	}
+	if spec.EmitRate != nil {
+		out.EmitRate = int64(*spec.EmitRate)
 	}
 	return out
 }
@@ -135,6 +153,10 @@ func Namespace(ch *v1alpha1.Channel) string {
 		return spec.Namespace
 	}
 	return "/" + ch.Name
+}
+
+func cloudEvents(spec *v1alpha1.CloudEventsSpec) settings.CloudEvents {
+	return settings.CloudEvents{IgnoreSubject: spec != nil && spec.Room == v1alpha1.CloudEventsRoomNone}
 }
 
 func compression(spec *v1alpha1.CompressionSpec) *settings.Compression {

@@ -36,6 +36,8 @@ type Input struct {
 	// SessionKey is that of the settings. Empty: there is no broker but the memory of
 	// one push server, whatever the Pusher says, as on a laptop.
 	SessionKey []byte
+	// Local has handlers that are Services called on this machine, by their port.
+	Local bool
 	// OpenPublishing is settings.Pusher.OpenPublishing.
 	OpenPublishing bool
 }
@@ -74,7 +76,7 @@ func Compile(in Input) Result {
 	accepted := make([]candidate, 0, len(in.Channels))
 	for i := range in.Channels {
 		ch := &in.Channels[i]
-		compiled, refusal := channelSettings(ch, in.Secrets)
+		compiled, refusal := in.channelSettings(ch)
 		if refusal == nil {
 			refusal = invalid(pusher, compiled)
 		}

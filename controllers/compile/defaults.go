@@ -9,6 +9,7 @@ import "time"
 const (
 	defaultEventBytes  = 64 << 10
 	defaultConnections = 100000
+	defaultEmitRate    = 100
 	defaultBufferBytes = 256 << 10
 
 	defaultHistorySize  = 1000
@@ -32,4 +33,7 @@ const (
 	maxCertificateBytes = 64 << 10
 
 	defaultBrokerReplicas = 1
+
+	defaultHandlerTimeout     = 5 * time.Second
+	defaultHandlerConcurrency = 100
 )

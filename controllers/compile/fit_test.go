@@ -97,7 +97,7 @@ func TestOldestThatFit(t *testing.T) {
 	// One more does not fit.
 	for i := range s.Channels {
 		if s.Channels[i].Name == fmt.Sprintf("channel-%04d", n) {
-			extra, _ := channelSettings(&s.Channels[i], nil)
+			extra, _ := (&Input{}).channelSettings(&s.Channels[i])
 			res.Settings.Channels = append(res.Settings.Channels, extra)
 		}
 	}

@@ -5,11 +5,13 @@ package compile
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"slices"
 
 	"github.com/klaxon-dev/klaxon/api/v1alpha1"
 	"github.com/klaxon-dev/klaxon/pusher/settings"
+	"github.com/klaxon-dev/klaxon/pusher/settings/keyset"
 )
 
 // SecretNames returns the names of the Secrets that a Channel refers to, each
@@ -18,14 +20,21 @@ func SecretNames(ch *v1alpha1.Channel) []string {
 	var names []string
 	if c := ch.Spec.Clients; c != nil {
 		for _, j := range c.JWT {
-			if j.HMACSecretRef != nil {
-				names = append(names, j.HMACSecretRef.Name)
+			for _, ref := range []*v1alpha1.SecretKeyRef{j.HMACSecretRef, j.JWKSSecretRef} {
+				if ref != nil {
+					names = append(names, ref.Name)
+				}
 			}
 		}
 	}
 	for _, p := range ch.Spec.Publishers {
 		if p.TokenSecretRef != nil {
 			names = append(names, p.TokenSecretRef.Name)
+		}
+	}
+	for i := range ch.Spec.Handlers {
+		for _, ref := range ch.Spec.Handlers[i].SigningSecretRefs {
+			names = append(names, ref.Name)
 		}
 	}
 	slices.Sort(names)
@@ -65,6 +74,23 @@ func (r secretReader) hmacKey(ref v1alpha1.SecretKeyRef) ([]byte, *Refusal) {
 		return nil, refusal
 	}
 	return value, checkLength(ref, value)
+}
+
+// jwks returns a key set in compact form.
+func (r secretReader) jwks(ref v1alpha1.SecretKeyRef) (json.RawMessage, *Refusal) {
+	value, refusal := r.small(ref)
+	if refusal != nil {
+		return nil, refusal
+	}
+	var compact bytes.Buffer
+	_, err := keyset.Parse(value)
+	if err == nil {
+		err = json.Compact(&compact, value)
+	}
+	if err != nil {
+		return nil, &Refusal{v1alpha1.ReasonSecretInvalid, fmt.Sprintf("Key %s of Secret %s %s", ref.Key, ref.Name, oneLine(err))}
+	}
+	return compact.Bytes(), nil
 }
 
 // token returns a token without white space around it, which no bearer token

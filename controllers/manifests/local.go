@@ -53,7 +53,7 @@ func (s *Set) Local(p Publishing) (*settings.Settings, []Problem) {
 		}
 	}
 	res := compile.Compile(compile.Input{
-		Pusher: s.localPusher(served), Channels: served, OpenPublishing: p == OpenOnLoopback,
+		Pusher: s.localPusher(served), Channels: served, Local: true, OpenPublishing: p == OpenOnLoopback,
 		Secrets: func(namespace, name string) *corev1.Secret {
 			return s.Secrets[types.NamespacedName{Namespace: namespace, Name: name}]
 		},

@@ -129,7 +129,7 @@ func TestQuantitiesAreNumbersOrStrings(t *testing.T) {
 		t.Fatalf("%d Channels, problems %v", len(s.Channels), problems)
 	}
 	for _, c := range s.Channels {
-		if c.Limits != (settings.Limits{EventBytes: 2048, Connections: 7}) || c.SlowClients.BufferBytes != 8192 || c.Compression.MinBytes != 512 {
+		if c.Limits != (settings.Limits{EventBytes: 2048, Connections: 7, EmitRate: 100}) || c.SlowClients.BufferBytes != 8192 || c.Compression.MinBytes != 512 {
 			t.Errorf("%s: %+v", c.Name, c)
 		}
 	}
@@ -189,5 +189,20 @@ func TestAnObjectWithAProblemIsNotServedInPart(t *testing.T) {
 	})
 	if len(problems) != 1 || len(set.Channels) != 0 {
 		t.Errorf("problems %v, Channels %v", problems, set.Channels)
+	}
+}
+
+// TestHandlersAreCalledOnThisMachine: a backend is developed beside klaxon serve.
+func TestHandlersAreCalledOnThisMachine(t *testing.T) {
+	set, problems := load(t, map[string]string{
+		"a.yaml": channelHead + "metadata: {name: chat}\nspec: {handlers: [{events: ['*'], service: {name: api, port: 8000, path: /in}}, {events: ['*'], url: 'https://elsewhere/'}]}\n",
+	})
+	s, more := set.Local(WithToken)
+	if len(problems)+len(more) > 0 {
+		t.Fatal(problems, more)
+	}
+	h := s.Channels[0].Handlers
+	if h[0].URL != "http://127.0.0.1:8000/in" || !h[0].Loopback || h[1].URL != "https://elsewhere/" {
+		t.Errorf("handlers are %+v", h)
 	}
 }

@@ -4,7 +4,6 @@
 package auth
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -12,10 +11,10 @@ import (
 	"sync"
 	"time"
 
-	"github.com/go-jose/go-jose/v4"
 	"github.com/go-jose/go-jose/v4/jwt"
 
 	"github.com/klaxon-dev/klaxon/pusher/settings"
+	"github.com/klaxon-dev/klaxon/pusher/settings/keyset"
 )
 
 const (
@@ -27,49 +26,21 @@ const (
 	accountPrefix      = "system:serviceaccount:"
 )
 
-// accountAlgorithms are all asymmetric: a public key can never serve as the key
-// of an HMAC.
-var accountAlgorithms = []jose.SignatureAlgorithm{
-	jose.RS256, jose.RS384, jose.RS512, jose.PS256, jose.PS384, jose.PS512,
-	jose.ES256, jose.ES384, jose.ES512, jose.EdDSA,
-}
-
 // accountIssuer verifies the ServiceAccount tokens of one cluster.
 type accountIssuer struct {
 	issuer string
-	keys   map[string]jose.JSONWebKey
+	keys   *keyset.Set
 }
 
-// newAccountIssuer reads the key set. Keys that are for something else than
-// signatures, or of a kind that is not known, are passed over.
 func newAccountIssuer(s *settings.ServiceAccountIssuer) (*accountIssuer, error) {
 	if s.Issuer == "" {
 		return nil, errors.New("issuer: is missing")
 	}
-	var set struct {
-		Keys []json.RawMessage `json:"keys"`
+	keys, err := keyset.Parse(s.JWKS)
+	if err != nil {
+		return nil, fmt.Errorf("jwks: %w", err)
 	}
-	if err := json.Unmarshal(s.JWKS, &set); err != nil {
-		return nil, fmt.Errorf("jwks: is not a JSON Web Key Set: %w", err)
-	}
-	a := &accountIssuer{issuer: s.Issuer, keys: map[string]jose.JSONWebKey{}}
-	for i, raw := range set.Keys {
-		var k jose.JSONWebKey
-		if err := k.UnmarshalJSON(raw); err != nil || k.KeyID == "" || k.Use != "" && k.Use != "sig" {
-			continue
-		}
-		if !k.IsPublic() {
-			return nil, fmt.Errorf("jwks: keys[%d] is not a public key", i)
-		}
-		if _, ok := a.keys[k.KeyID]; ok {
-			return nil, fmt.Errorf("jwks: keys[%d] has a key id (kid) that another key has", i)
-		}
-		a.keys[k.KeyID] = k
-	}
-	if len(a.keys) == 0 {
-		return nil, errors.New("jwks: holds no key that can verify a signature")
-	}
-	return a, nil
+	return &accountIssuer{issuer: s.Issuer, keys: keys}, nil
 }
 
 // account verifies a ServiceAccount's token and says whose it is.
@@ -85,7 +56,7 @@ func (v *Verifier) account(token string) (settings.ServiceAccount, error) {
 	if strings.IndexByte(token, '.') > maxTokenHeader {
 		return none, errHeaderTooLarge
 	}
-	tok, err := jwt.ParseSigned(token, accountAlgorithms)
+	tok, err := jwt.ParseSigned(token, keyset.Algorithms)
 	if err != nil {
 		return none, invalid("the token is neither a static one of this channel nor a ServiceAccount's")
 	}
@@ -100,17 +71,17 @@ func (v *Verifier) account(token string) (settings.ServiceAccount, error) {
 		return none, failure
 	}
 	head := tok.Headers[0]
-	key, ok := v.accounts.keys[head.KeyID]
-	if !ok {
+	key, known := v.accounts.keys.Find(head.KeyID, head.Algorithm)
+	switch {
+	case !known:
 		if failure == nil {
 			v.unknown.add(head.KeyID)
 		}
-		return none, invalid("the token is signed with a key that is not known here; if the issuer's keys are new, try again in a minute")
+		return none, errUnknownKey
+	case key == nil:
+		return none, errOtherAlgorithm
 	}
-	if key.Algorithm != "" && key.Algorithm != head.Algorithm {
-		return none, invalid("the token's algorithm is not its key's")
-	}
-	if err := tok.Claims(key.Key, &jwt.Claims{}); err != nil {
+	if err := tok.Claims(key, &jwt.Claims{}); err != nil {
 		return none, invalid("the token's signature is wrong")
 	}
 	if failure != nil {

@@ -6,6 +6,7 @@ package auth
 import (
 	"encoding/binary"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -17,8 +18,8 @@ import (
 	"github.com/klaxon-dev/klaxon/pusher/wire"
 )
 
-// hmacAlgorithms are all that a client's token may be signed with while issuers
-// of clients are HMAC issuers (RFC 7518 section 3.2).
+// hmacAlgorithms are all that tokens of an issuer with a shared key may be signed with
+// (RFC 7518 section 3.2).
 var hmacAlgorithms = []jose.SignatureAlgorithm{jose.HS256, jose.HS384, jose.HS512}
 
 // Client is who connects to a channel. It is kept for as long as its session, so
@@ -56,6 +57,13 @@ func newClient(claims *clientClaims, flags clientFlags) Client {
 
 // User is the token's "sub"; empty when Anonymous.
 func (c *Client) User() string { return c.said[:c.userBytes] }
+
+// As returns the client by another name, with all else that its token says.
+func (c *Client) As(user string) Client {
+	named := *c
+	named.said, named.userBytes = user+c.said[c.userBytes:], uint16(len(user)) //nolint:gosec // wire.MaxUserName
+	return named
+}
 
 // Expires is when the session must end: the token's "exp" and the allowed skew.
 // Zero: never.
@@ -145,9 +153,9 @@ func (v *Verifier) Client(channelName, token string) (Client, error) {
 	if strings.IndexByte(token, '.') > maxTokenHeader {
 		return Client{}, errHeaderTooLarge
 	}
-	tok, err := jwt.ParseSigned(token, hmacAlgorithms)
+	tok, err := jwt.ParseSigned(token, ch.algorithms)
 	if err != nil {
-		return Client{}, invalid("the token is not a JWT signed with HS256, HS384 or HS512")
+		return Client{}, invalid("the token is not a JWT that is signed as those of this channel's issuers are")
 	}
 	claims, err := v.clientClaims(ch, tok)
 	if err != nil {
@@ -179,18 +187,41 @@ func (v *Verifier) clientClaims(ch *channel, tok *jwt.JSONWebToken) (*clientClai
 			continue
 		}
 		claims := &clientClaims{}
-		if err := tok.Claims(j.HMACKey, claims); err != nil {
+		if err := j.verify(tok, claims); err != nil {
 			if !trusted {
-				failure = signatureError(err)
+				failure = err
 			}
 			continue
 		}
 		trusted = true
-		if failure = v.checkClient(j, claims); failure == nil {
+		if failure = v.checkClient(&j.JWTIssuer, claims); failure == nil {
 			return claims, nil
 		}
 	}
 	return nil, failure
+}
+
+// verify checks a token's signature by the issuer's keys, and reads its claims.
+func (i *issuer) verify(tok *jwt.JSONWebToken, claims *clientClaims) *Error {
+	head := tok.Headers[0]
+	hmac := slices.Contains(hmacAlgorithms, jose.SignatureAlgorithm(head.Algorithm))
+	if hmac != (i.keys == nil) {
+		return errOtherAlgorithm
+	}
+	var key any = i.HMACKey
+	if i.keys != nil {
+		var known bool
+		switch key, known = i.keys.Find(head.KeyID, head.Algorithm); {
+		case !known:
+			return errUnknownKey
+		case key == nil:
+			return errOtherAlgorithm
+		}
+	}
+	if err := tok.Claims(key, claims); err != nil {
+		return signatureError(err)
+	}
+	return nil
 }
 
 func (v *Verifier) checkClient(j *settings.JWTIssuer, c *clientClaims) *Error {

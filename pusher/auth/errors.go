@@ -38,5 +38,7 @@ var (
 	errUnknownChannel = &Error{CodeUnknownChannel, "there is no such channel"}
 	errTokenTooLarge  = invalid("the token is larger than 16 KiB")
 	errHeaderTooLarge = invalid("the token's header is larger than 1 KiB")
+	errUnknownKey     = invalid("the token is signed with a key that is not known here; if the issuer's keys are new, try again in a minute")
+	errOtherAlgorithm = invalid("the token's algorithm is not its key's")
 	errTokenExpired   = &Error{CodeTokenExpired, "the token has expired: get a new one"}
 )

@@ -15,6 +15,15 @@ type publishers struct {
 	anyIn    string
 	accounts map[settings.ServiceAccount]bool
 	tokens   [][sha256.Size]byte
+
+	anonymous bool
+}
+
+// Anonymous reports whether those who show no token may publish to the channel. They
+// may do nothing else that publishers may.
+func (v *Verifier) Anonymous(channelName string) bool {
+	ch := v.channels[channelName]
+	return ch != nil && ch.publishers.anonymous
 }
 
 // Publisher says who holds the token and may publish to the channel:

@@ -89,6 +89,22 @@ func TestPublisher(t *testing.T) {
 	}
 }
 
+// TestAnonymousPublishers: they are no publishers of the kind that may do everything.
+func TestAnonymousPublishers(t *testing.T) {
+	v := newVerifier(t, func(s *settings.Settings) {
+		for i := range s.Channels {
+			s.Channels[i].Publishers.Anonymous = s.Channels[i].Name == "news"
+		}
+	})
+	for channel, want := range map[string]bool{"news": true, "orders": false, "nosuch": false} {
+		if got := v.Anonymous(channel); got != want {
+			t.Errorf("%s: %v", channel, got)
+		}
+		_, err := v.Publisher(channel, "")
+		wantCode(t, err, CodeTokenMissing, "")
+	}
+}
+
 func TestPublisherWithoutAccounts(t *testing.T) {
 	v := newVerifier(t, func(s *settings.Settings) { s.Pusher.ServiceAccounts = nil })
 	token := sign(t, jose.RS256, key("rsa", keys.rsa), accountToken("shop", "checkout"))

@@ -8,9 +8,13 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
+	"github.com/go-jose/go-jose/v4"
+
 	"github.com/klaxon-dev/klaxon/pusher/settings"
+	"github.com/klaxon-dev/klaxon/pusher/settings/keyset"
 )
 
 const (
@@ -43,8 +47,16 @@ type Verifier struct {
 type channel struct {
 	anonymous  bool
 	origins    origins
-	issuers    []settings.JWTIssuer
+	issuers    []issuer
+	algorithms []jose.SignatureAlgorithm // that the issuers' keys are for
 	publishers publishers
+}
+
+// issuer is one whose clients' tokens are trusted: by an HMAC's key or, if that is nil, by
+// public ones. Of which kind it is decides which algorithms its tokens may have.
+type issuer struct {
+	settings.JWTIssuer
+	keys *keyset.Set
 }
 
 // New builds a Verifier; a nil clock is time.Now. The error holds all that is
@@ -83,7 +95,7 @@ func New(s *settings.Settings, clock func() time.Time) (*Verifier, error) {
 
 func newChannel(s *settings.Channel) (*channel, error) {
 	path := fmt.Sprintf("channels[%s]", s.Name)
-	c := &channel{anonymous: s.Clients.Anonymous, issuers: s.Clients.JWT}
+	c := &channel{anonymous: s.Clients.Anonymous}
 	c.origins.own = len(s.Clients.AllowedOrigins) == 0
 	var errs []error
 	for i, o := range s.Clients.AllowedOrigins {
@@ -93,19 +105,12 @@ func newChannel(s *settings.Channel) (*channel, error) {
 		}
 		c.origins.add(p)
 	}
-	for i, j := range s.Clients.JWT {
-		at := fmt.Sprintf("%s.clients.jwt[%d]", path, i)
-		if j.Issuer == "" {
-			errs = append(errs, fmt.Errorf("%s.issuer: is missing", at))
-		}
-		if len(j.Audiences) == 0 {
-			errs = append(errs, fmt.Errorf("%s.audiences: is empty", at))
-		}
-		if len(j.HMACKey) < settings.MinSecretBytes {
-			errs = append(errs, fmt.Errorf("%s.hmacKey: is shorter than %d bytes", at, settings.MinSecretBytes))
+	for i := range s.Clients.JWT {
+		if err := c.trust(&s.Clients.JWT[i]); err != nil {
+			errs = append(errs, fmt.Errorf("%s.clients.jwt[%d].%w", path, i, err))
 		}
 	}
-	c.publishers = publishers{anyIn: s.Publishers.AnyInNamespace, accounts: map[settings.ServiceAccount]bool{}}
+	c.publishers = publishers{anyIn: s.Publishers.AnyInNamespace, accounts: map[settings.ServiceAccount]bool{}, anonymous: s.Publishers.Anonymous}
 	for _, sa := range s.Publishers.ServiceAccounts {
 		c.publishers.accounts[sa] = true
 	}
@@ -118,4 +123,31 @@ func newChannel(s *settings.Channel) (*channel, error) {
 		c.publishers.tokens = append(c.publishers.tokens, [sha256.Size]byte(sum))
 	}
 	return c, errors.Join(errs...)
+}
+
+// trust adds an issuer of clients' tokens.
+func (c *channel) trust(j *settings.JWTIssuer) error {
+	i := issuer{JWTIssuer: *j}
+	algorithms := hmacAlgorithms
+	switch {
+	case j.Issuer == "":
+		return errors.New("issuer: is missing")
+	case len(j.Audiences) == 0:
+		return errors.New("audiences: is empty")
+	case len(j.JWKS) > 0 && len(j.HMACKey) > 0:
+		return errors.New("jwks: is there beside hmacKey")
+	case len(j.JWKS) > 0:
+		var err error
+		if i.keys, err = keyset.Parse(j.JWKS); err != nil {
+			return fmt.Errorf("jwks: %w", err)
+		}
+		algorithms = keyset.Algorithms
+	case len(j.HMACKey) < settings.MinSecretBytes:
+		return fmt.Errorf("hmacKey: is shorter than %d bytes", settings.MinSecretBytes)
+	}
+	if !slices.Contains(c.algorithms, algorithms[0]) {
+		c.algorithms = slices.Concat(c.algorithms, algorithms)
+	}
+	c.issuers = append(c.issuers, i)
+	return nil
 }

@@ -11,20 +11,27 @@ import (
 )
 
 // authorize decides whether the caller may go on, before anything of the body
-// is read, and fills in the channel's limits.
+// is read, and fills in the channel's settings.
 func (h *Handler) authorize(r *http.Request, req *request) *problem {
 	rules := h.Rules()
 	req.token = bearer(r)
-	if req.token != "" || !rules.Open || !local(r) {
+	if req.token != "" || !free(rules, r, req) {
 		if _, err := rules.Authorizer.Publisher(req.channel, req.token); err != nil {
 			return problemOf(err)
 		}
 	}
-	var ok bool
-	if req.limits, ok = rules.Limits(req.channel); !ok {
+	if req.settings = rules.Channel(req.channel); req.settings == nil {
 		return errUnknownChannel
 	}
 	return nil
+}
+
+// free reports whether the caller needs no token for this request.
+func free(rules *Rules, r *http.Request, req *request) bool {
+	if req.publishes && len(r.Header["Origin"]) == 0 && rules.Authorizer.Anonymous(req.channel) {
+		return true // a sender of events, not a web page
+	}
+	return rules.Open && local(r)
 }
 
 // bearer returns the token of the Authorization header (RFC 6750 section 2.1).

@@ -33,13 +33,14 @@ func (sink) Publish(_ context.Context, _ string, events []*wire.Event) ([]wire.R
 
 func benchHandler() *Handler {
 	r := newRig()
-	r.rules.Store(&Rules{Authorizer: r.auth, Limits: limits(64 << 10)})
+	r.rules.Store(&Rules{Authorizer: r.auth, Channel: limits(64 << 10)})
 	r.Publisher = sink{}
 	return r.Handler
 }
 
 func BenchmarkDecode(b *testing.B) {
 	var doc bytes.Buffer
+	ch := limits(64 << 10)("orders")
 	b.ReportAllocs()
 	b.SetBytes(int64(len(benchEvent)))
 	for b.Loop() {
@@ -47,7 +48,7 @@ func BenchmarkDecode(b *testing.B) {
 		if p := compact(&doc, []byte(benchEvent)); p != nil {
 			b.Fatal(p)
 		}
-		if _, p := decodeEvent(doc.Bytes(), 64<<10); p != nil {
+		if _, p := decodeEvent(doc.Bytes(), ch); p != nil {
 			b.Fatal(p)
 		}
 	}
@@ -132,4 +133,28 @@ func (r *repeat) Read(p []byte) (int, error) {
 	r.at = (r.at + n) % len(r.line)
 	r.left -= n
 	return n, nil
+}
+
+// BenchmarkPostCloudEvent is BenchmarkPost for a CloudEvent, in each of its modes.
+func BenchmarkPostCloudEvent(b *testing.B) {
+	const data = `{"order":42,"total":"19.90","items":[{"sku":"a-1","n":2},{"sku":"b-7","n":1}]}`
+	for name, bc := range map[string]struct {
+		req  *http.Request
+		body string
+	}{
+		"binary":     {binaryCE(eventsPath, "", "Ce-Subject", "order:42"), data},
+		"structured": {request1("POST", eventsPath, "", "Content-Type", structured), ce(`"subject":"order:42","data":` + data)},
+	} {
+		b.Run(name, func(b *testing.B) {
+			h := benchHandler()
+			body := strings.NewReader(bc.body)
+			bc.req.Body = io.NopCloser(body)
+			w := &quiet{http.Header{}}
+			b.ReportAllocs()
+			for b.Loop() {
+				body.Reset(bc.body)
+				h.ServeHTTP(w, bc.req)
+			}
+		})
+	}
 }

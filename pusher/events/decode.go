@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/klaxon-dev/klaxon/pusher/settings"
 	"github.com/klaxon-dev/klaxon/pusher/wire"
 )
 
@@ -33,12 +34,12 @@ type decoder struct {
 	targeted bool
 }
 
-// decodeEvent reads one event from compact JSON. The event keeps nothing of b.
-func decodeEvent(b []byte, maxData int64) (*wire.Event, *problem) {
+// decodeEvent is the decoding of events in Klaxon's own form.
+func decodeEvent(b []byte, ch *settings.Channel) (*wire.Event, *problem) {
 	if b[0] != '{' {
 		return nil, invalid("an event is a JSON object, for example {\"event\":\"hello\",\"data\":{\"n\":1}}")
 	}
-	d := &decoder{ev: &wire.Event{Name: defaultName}, maxData: maxData}
+	d := &decoder{ev: &wire.Event{Name: defaultName}, maxData: ch.Limits.EventBytes}
 	if p := eachField(b, d.field); p != nil {
 		return nil, p
 	}
@@ -106,15 +107,25 @@ func (d *decoder) field(rawName, value []byte) *problem {
 // result may end within a character; problem details replace that.
 func shorten(b []byte) []byte { return b[:min(len(b), 64)] }
 
-func (d *decoder) name(value []byte) (p *problem) {
-	d.ev.Name, p = label("event", value, wire.MaxEventName)
-	switch {
-	case p != nil:
+func (d *decoder) name(value []byte) *problem {
+	s, ok := text(value)
+	if !ok {
+		return invalid("event: must be a string")
+	}
+	d.ev.Name = s
+	return checkName("event", s)
+}
+
+// checkName says what is wrong with an event's name, which comes in a field.
+func checkName(field, name string) *problem {
+	if p := checkLabel(field, name, wire.MaxEventName); p != nil {
 		return p
-	case strings.HasPrefix(d.ev.Name, reserved):
-		return invalid("event: names that begin with %q are Klaxon's own", reserved)
-	case ofSocketIO(d.ev.Name):
-		return invalid("event: Socket.IO clients keep the name %q to themselves and close the connection when such an event comes: give it another name", d.ev.Name)
+	}
+	switch {
+	case strings.HasPrefix(name, reserved):
+		return invalid("%s: names that begin with %q are Klaxon's own", field, reserved)
+	case ofSocketIO(name):
+		return invalid("%s: Socket.IO clients keep the name %q to themselves and close the connection when such an event comes: give it another name", field, name)
 	}
 	return nil
 }
@@ -130,17 +141,21 @@ func ofSocketIO(name string) bool {
 	return false
 }
 
-func (d *decoder) id(value []byte) (p *problem) {
-	d.ev.ID, p = label("id", value, wire.MaxEventID)
-	return p
+func (d *decoder) id(value []byte) *problem {
+	s, ok := text(value)
+	if !ok {
+		return invalid("id: must be a string")
+	}
+	d.ev.ID = s
+	return checkLabel("id", s, wire.MaxEventID)
 }
 
 func (d *decoder) data(value []byte) *problem {
 	if p := d.single(); p != nil {
 		return p
 	}
-	if int64(len(value)) > d.maxData {
-		return d.tooLarge(len(value))
+	if p := checkSize(len(value), d.maxData); p != nil {
+		return p
 	}
 	d.ev.Data = append(make(json.RawMessage, 0, len(value)), value...)
 	return nil
@@ -158,8 +173,8 @@ func (d *decoder) binary(value []byte) *problem {
 	if err != nil {
 		return invalid("dataBase64: is not base64 (RFC 4648 section 4, with padding)")
 	}
-	if int64(len(b)) > d.maxData {
-		return d.tooLarge(len(b))
+	if p := checkSize(len(b), d.maxData); p != nil {
+		return p
 	}
 	d.ev.Binary = b
 	return nil
@@ -174,9 +189,13 @@ func (d *decoder) single() *problem {
 	return nil
 }
 
-func (d *decoder) tooLarge(n int) *problem {
+// checkSize holds data of n bytes to a channel's limit.
+func checkSize(n int, limit int64) *problem {
+	if int64(n) <= limit {
+		return nil
+	}
 	return newProblem(http.StatusRequestEntityTooLarge, codeEventTooLarge,
-		"the event's data has %d bytes, more than the channel's limit of %d (limits.eventBytes)", n, d.maxData)
+		"the event's data has %d bytes, more than the channel's limit of %d (limits.eventBytes)", n, limit)
 }
 
 func (d *decoder) rooms(value []byte) (p *problem) {
@@ -216,19 +235,22 @@ func (d *decoder) targets(field string, value []byte, maxLen int) ([]string, *pr
 	return out, p
 }
 
-// label reads a string that protocols put on a line of its own.
-func label(field string, value []byte, maxLen int) (string, *problem) {
-	s, ok := text(value)
-	if !ok {
-		return "", invalid("%s: must be a string", field)
-	}
+// checkLabel says what is wrong with a string that protocols put on a line of its own.
+func checkLabel(field, s string, maxLen int) *problem {
 	if s == "" || len(s) > maxLen {
-		return "", invalid("%s: has %d bytes, not from 1 to %d", field, len(s), maxLen)
+		return invalid("%s: has %d bytes, not from 1 to %d", field, len(s), maxLen)
 	}
+	if hasControl(s) {
+		return invalid("%s: has a control character", field)
+	}
+	return nil
+}
+
+func hasControl(s string) bool {
 	for i := range len(s) {
 		if s[i] < 0x20 || s[i] == 0x7f {
-			return "", invalid("%s: has a control character", field)
+			return true
 		}
 	}
-	return s, nil
+	return false
 }

@@ -12,7 +12,6 @@ import (
 	"testing"
 	"unicode/utf8"
 
-	"github.com/klaxon-dev/klaxon/pusher/settings"
 	"github.com/klaxon-dev/klaxon/pusher/wire"
 )
 
@@ -38,16 +37,17 @@ func FuzzBody(f *testing.F) {
 	for _, s := range seeds {
 		f.Add([]byte(s))
 	}
-	l := settings.Limits{EventBytes: 1000}
+	req := &request{settings: limits(1000)("orders")}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		var doc bytes.Buffer
-		if p := compact(&doc, body); p != nil {
+		var b buffers
+		b.body.Write(body)
+		events, p := decodeJSON(&b, nil, req)
+		if p != nil && p.Code == codeMalformed {
 			if json.Valid(body) && utf8.Valid(body) {
 				t.Fatalf("%q is refused: %+v", body, p)
 			}
 			return
 		}
-		events, p := decodeBody(doc.Bytes(), l, len(body))
 		if p != nil {
 			if p.Status < 400 || p.Code == "" || !json.Valid(p.json()) {
 				t.Fatalf("%q is refused with %+v", body, p)

@@ -33,6 +33,9 @@ type Sessions interface {
 	// then, and from which offset on. Errors have the codes of Disconnect, or
 	// too_many_rooms.
 	ChangeRooms(ctx context.Context, channel, id string, join, leave []string) (rooms []string, offset string, err error)
+	// Reached counts the sessions that an event is addressed to now, and reports
+	// whether all replicas could be asked.
+	Reached(ctx context.Context, channel string, ev *wire.Event) (sessions int, all bool)
 }
 
 // Presence knows who is there.
@@ -58,14 +61,17 @@ type Authorizer interface {
 	// not_allowed is 403, unknown_channel is 404, broker_refused is 507. All else is
 	// 503.
 	Publisher(channel, token string) (identity string, err error)
+	// Anonymous reports whether those who show no token may publish to the channel,
+	// and do nothing else.
+	Anonymous(channel string) bool
 }
 
 // Rules are what requests are held to. They follow from the settings and are
 // not changed once they are in use.
 type Rules struct {
 	Authorizer Authorizer
-	// Limits of a channel; false when there is no such channel.
-	Limits func(channel string) (settings.Limits, bool)
+	// Channel is a channel's settings; nil when there is no such channel.
+	Channel func(name string) *settings.Channel
 	// Open lets callers on a loopback address do without a token, unless a web
 	// page made them call.
 	Open bool
@@ -77,6 +83,7 @@ type Config struct {
 	Sessions  Sessions
 	Presence  Presence
 	History   History
+	Clients   ClientEvents
 	// Rules returns the current rules. It is called for each request and, in a
 	// stream, for each batch.
 	Rules func() *Rules
@@ -120,10 +127,15 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	var serve func(http.ResponseWriter, *http.Request, *request) *problem
 	var method string
 	switch {
+	case kind == "events" && !hasID && r.Method == http.MethodOptions && r.Header.Get(requestOrigin) != "":
+		allowWebHook(w, r)
+		return
 	case kind == "events" && !hasID && r.Method == http.MethodGet:
 		method, serve = http.MethodGet, h.listEvents
 	case kind == "events" && !hasID:
 		method, serve = http.MethodPost, h.publish
+	case kind == "client-events" && !hasID:
+		method, serve = http.MethodGet, h.listClientEvents
 	case kind == "presence" && !hasID:
 		method, serve = http.MethodGet, h.listPresence
 	case kind == "sessions" && !hasID:
@@ -145,7 +157,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		errMethod.write(w)
 		return
 	}
-	req := &request{channel: channel, session: id}
+	req := &request{channel: channel, session: id, publishes: kind == "events" && method == http.MethodPost}
 	p := h.authorize(r, req)
 	if p == nil {
 		p = serve(w, r, req)
@@ -157,8 +169,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // request is what is known about a request once it may go on.
 type request struct {
-	channel string
-	session string
-	token   string
-	limits  settings.Limits
+	channel   string
+	session   string
+	publishes bool
+	token     string
+	reached   bool // the answer is to say how many sessions the event is for
+	settings  *settings.Channel
 }

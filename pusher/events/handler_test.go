@@ -40,6 +40,10 @@ func (a *authorizer) Publisher(_, token string) (string, error) {
 	return "", coded(token)
 }
 
+func (*authorizer) Anonymous(channel string) bool {
+	return channel == "anonymous" || channel == "nosuch"
+}
+
 // store keeps what is published, and stores no id twice.
 type store struct {
 	mu      sync.Mutex
@@ -125,6 +129,10 @@ func (*directory) ChangeRooms(_ context.Context, channel, id string, join, leave
 	return append([]string{channel}, append(join, leave...)...), "e.7", nil
 }
 
+func (d *directory) Reached(_ context.Context, channel string, ev *wire.Event) (int, bool) {
+	return len(channel) + 10*len(ev.Rooms), !d.partial
+}
+
 // rig is a Handler with fakes around it.
 type rig struct {
 	*Handler
@@ -136,16 +144,19 @@ type rig struct {
 
 func newRig() *rig {
 	r := &rig{auth: &authorizer{}, store: &store{ids: map[string]uint64{}}, sessions: &directory{}}
-	r.rules.Store(&Rules{Authorizer: r.auth, Limits: limits(64)})
+	r.rules.Store(&Rules{Authorizer: r.auth, Channel: limits(64)})
 	r.Handler = New(Config{Publisher: r.store, Sessions: r.sessions, Presence: r.sessions, Rules: r.rules.Load})
 	return r
 }
 
-// limits knows one channel.
-func limits(eventBytes int64) func(string) (settings.Limits, bool) {
-	return func(channel string) (settings.Limits, bool) {
-		return settings.Limits{EventBytes: eventBytes}, channel == "orders" || channel == "silent"
+// limits knows a few channels.
+func limits(eventBytes int64) func(string) *settings.Channel {
+	channels := map[string]*settings.Channel{}
+	for _, name := range []string{"orders", "silent", "anonymous", "flat"} {
+		channels[name] = &settings.Channel{Name: name, Limits: settings.Limits{EventBytes: eventBytes}}
 	}
+	channels["flat"].CloudEvents.IgnoreSubject = true
+	return func(name string) *settings.Channel { return channels[name] }
 }
 
 const eventsPath = "/v1/channels/orders/events"
@@ -282,7 +293,7 @@ func TestOpenPublishing(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig()
-			r.rules.Store(&Rules{Authorizer: r.auth, Limits: limits(64), Open: !tc.closed})
+			r.rules.Store(&Rules{Authorizer: r.auth, Channel: limits(64), Open: !tc.closed})
 			req := request1("POST", eventsPath, "{}", append([]string{"Authorization", ""}, tc.header...)...)
 			req.RemoteAddr, req.Host = tc.remote, tc.host
 			if w := r.do(req); w.Code != tc.status {
@@ -294,7 +305,7 @@ func TestOpenPublishing(t *testing.T) {
 
 func TestOpenPublishingUnknownChannel(t *testing.T) {
 	r := newRig()
-	r.rules.Store(&Rules{Authorizer: r.auth, Limits: limits(64), Open: true})
+	r.rules.Store(&Rules{Authorizer: r.auth, Channel: limits(64), Open: true})
 	req := request1("POST", "/v1/channels/nosuch/events", "{}", "Authorization", "")
 	req.RemoteAddr, req.Host = "127.0.0.1:5", "localhost"
 	wantProblem(t, r.do(req), 404, codeUnknownChannel)

@@ -38,6 +38,8 @@ type storedEvent struct {
 	Sessions    []string        `json:"sessions,omitempty"`
 	Data        json.RawMessage `json:"data,omitempty"`
 	DataBase64  []byte          `json:"dataBase64,omitzero"`
+	Attachments [][]byte        `json:"attachments,omitempty"`
+	Except      []string        `json:"except,omitempty"`
 }
 
 // eventList is the answer to a question for events.
@@ -94,13 +96,7 @@ func (h *Handler) listEvents(w http.ResponseWriter, r *http.Request, req *reques
 		return p
 	}
 	list, err := h.collect(r.Context(), req.channel, q)
-	var lost *wire.LostError
-	switch {
-	case errors.As(err, &lost):
-		p := newProblem(http.StatusGone, lost.Code(), "%s: ask for what follows oldest, or leave since out", lost)
-		p.Oldest = lost.Oldest.String()
-		return p
-	case err != nil:
+	if err != nil {
 		return readProblem(err)
 	}
 	w.Header()["Content-Type"] = typeJSON
@@ -144,11 +140,18 @@ func shown(e *wire.Stored) storedEvent {
 	return storedEvent{
 		ID: e.Event.ID, Event: e.Event.Name, Offset: e.Position.String(), PublishedAt: e.Published.UTC(),
 		Rooms: e.Event.Rooms, Users: e.Event.Users, Sessions: e.Event.Sessions, Data: e.Event.Data, DataBase64: e.Event.Binary,
+		Attachments: e.Event.Attachments, Except: e.Event.Except,
 	}
 }
 
 // readProblem says why nothing could be read.
 func readProblem(err error) *problem {
+	var lost *wire.LostError
+	if errors.As(err, &lost) {
+		p := newProblem(http.StatusGone, lost.Code(), "%s: ask for what follows oldest, or leave since out", lost)
+		p.Oldest = lost.Oldest.String()
+		return p
+	}
 	if p := problemOf(err); p.Code != codeUnavailable {
 		return p
 	}

@@ -50,10 +50,10 @@ const (
 )
 
 var (
-	errNotFound       = newProblem(http.StatusNotFound, codeNotFound, "there is nothing at this path: there are events, sessions and presence of /v1/channels/{channel}")
+	errNotFound       = newProblem(http.StatusNotFound, codeNotFound, "there is nothing at this path: there are events, sessions, presence and client-events of /v1/channels/{channel}")
 	errMethod         = newProblem(http.StatusMethodNotAllowed, codeMethod, "this path takes another method: see Allow")
 	errUnknownChannel = newProblem(http.StatusNotFound, codeUnknownChannel, "there is no such channel")
-	errMediaType      = newProblem(http.StatusUnsupportedMediaType, codeMediaType, "send application/json (one event or an array) or application/x-ndjson (a stream), in UTF-8 and not encoded")
+	errMediaType      = newProblem(http.StatusUnsupportedMediaType, codeMediaType, "send application/json (one event or an array), application/x-ndjson (a stream), application/cloudevents+json, application/cloudevents-batch+json or a CloudEvent in headers (ce-specversion, ce-id, ce-source, ce-type), in UTF-8 and not encoded")
 	errNotUTF8        = newProblem(http.StatusBadRequest, codeMalformed, "the body is not UTF-8")
 	errTimeout        = newProblem(http.StatusRequestTimeout, codeTimeout, "the body did not arrive in time")
 	errTruncated      = newProblem(http.StatusBadRequest, codeMalformed, "the body ended early")
@@ -72,6 +72,7 @@ var statuses = map[string]int{
 	"too_many_rooms":   http.StatusConflict,
 	"unreachable":      http.StatusServiceUnavailable,
 	"presence_off":     http.StatusConflict,
+	"no_stream":        http.StatusConflict,
 	"broker_refused":   http.StatusInsufficientStorage,
 }
 

@@ -51,12 +51,28 @@ var (
 	typeNDJSON = []string{"application/x-ndjson"}
 )
 
-// publish stores what the body holds, in one of three forms.
-func (h *Handler) publish(w http.ResponseWriter, r *http.Request, req *request) *problem {
+// publish stores what the request holds, in one of its forms.
+func (h *Handler) publish(w http.ResponseWriter, r *http.Request, req *request) (p *problem) {
+	if enc := r.Header.Get("Content-Encoding"); enc != "" && !strings.EqualFold(enc, "identity") {
+		return errMediaType
+	}
+	if req.reached, p = readReached(r.URL.RawQuery); p != nil {
+		return p
+	}
+	if isBinaryMode(r.Header) {
+		return h.publishBody(w, r, req, binaryMode)
+	}
 	switch mediaType(r) {
 	case "application/json":
-		return h.publishJSON(w, r, req)
+		return h.publishBody(w, r, req, ownJSON)
+	case "application/cloudevents+json":
+		return h.publishBody(w, r, req, structuredMode)
+	case "application/cloudevents-batch+json":
+		return h.publishBody(w, r, req, batchedMode)
 	case "application/x-ndjson", "application/ndjson":
+		if req.reached {
+			return errReachedOne
+		}
 		h.stream(w, r, req)
 		return nil
 	}
@@ -65,9 +81,6 @@ func (h *Handler) publish(w http.ResponseWriter, r *http.Request, req *request) 
 
 // mediaType returns the body's type, or nothing when it cannot be read.
 func mediaType(r *http.Request) string {
-	if enc := r.Header.Get("Content-Encoding"); enc != "" && !strings.EqualFold(enc, "identity") {
-		return ""
-	}
 	t := r.Header.Get("Content-Type")
 	if t == "application/json" {
 		return t
@@ -83,39 +96,79 @@ func mediaType(r *http.Request) string {
 // or with spaces, and its targets.
 func maxEventBytes(l settings.Limits) int { return int(2*l.EventBytes) + 512<<10 }
 
-func (h *Handler) publishJSON(w http.ResponseWriter, r *http.Request, req *request) *problem {
+// form is how events come that are one request's and are stored together, and how that
+// is answered.
+type form struct {
+	decode func(b *buffers, r *http.Request, req *request) ([]*wire.Event, *problem)
+	answer func(w http.ResponseWriter, b *buffers, d done)
+}
+
+// done is what became of the events of a request.
+type done struct {
+	receipts []wire.Receipt
+	// reach is set when it was asked for.
+	reach *reach
+}
+
+var ownJSON = form{decodeJSON, answerJSON}
+
+func (h *Handler) publishBody(w http.ResponseWriter, r *http.Request, req *request, f form) *problem {
 	b := pool.Get().(*buffers)
 	defer b.release()
 	if p := b.read(r, maxArrayBytes); p != nil {
 		return p
 	}
-	if p := compact(&b.compact, b.body.Bytes()); p != nil {
-		return p
-	}
-	doc := b.compact.Bytes()
-	events, p := decodeBody(doc, req.limits, b.body.Len())
+	events, p := f.decode(b, r, req)
 	if p != nil {
 		return p
 	}
+	trace(events, r, req.settings)
 	receipts, err := h.Publisher.Publish(r.Context(), req.channel, events)
 	if err != nil {
 		return publishProblem(r.Context(), err)
 	}
-	if doc[0] == '[' {
+	d := done{receipts: receipts}
+	if req.reached {
+		d.reach = &reach{}
+		d.reach.sessions, d.reach.all = h.Sessions.Reached(r.Context(), req.channel, events[0])
+	}
+	f.answer(w, b, d)
+	return nil
+}
+
+func decodeJSON(b *buffers, _ *http.Request, req *request) ([]*wire.Event, *problem) {
+	if p := compact(&b.compact, b.body.Bytes()); p != nil {
+		return nil, p
+	}
+	doc := b.compact.Bytes()
+	if doc[0] != '[' {
+		ev, p := decodeOne(b, req, decodeEvent)
+		return []*wire.Event{ev}, p
+	}
+	return decodeArray(doc, req, decodeEvent)
+}
+
+// answerJSON answers an array with an object that has a list, and an event with one of
+// its entries.
+func answerJSON(w http.ResponseWriter, b *buffers, d done) {
+	if b.compact.Bytes()[0] == '[' {
 		b.answer = append(b.answer, `{"results":[`...)
-		for i := range receipts {
+		for i := range d.receipts {
 			if i > 0 {
 				b.answer = append(b.answer, ',')
 			}
-			b.answer = appendReceipt(b.answer, &receipts[i])
+			b.answer = appendReceipt(b.answer, &d.receipts[i])
 		}
 		b.answer = append(b.answer, "]}\n"...)
 	} else {
-		b.answer = append(appendReceipt(b.answer, &receipts[0]), '\n')
+		b.answer = appendReceipt(b.answer, &d.receipts[0])
+		if d.reach != nil {
+			b.answer = d.reach.append(b.answer[:len(b.answer)-1])
+		}
+		b.answer = append(b.answer, '\n')
 	}
 	w.Header()["Content-Type"] = typeJSON
 	_, _ = w.Write(b.answer) // the caller may be gone; there is nobody else to tell
-	return nil
 }
 
 // read reads the whole body.
@@ -138,26 +191,37 @@ func (b *buffers) read(r *http.Request, limit int64) *problem {
 	return nil
 }
 
-// decodeBody reads one event or an array of them from a compact document, that
-// was size bytes before.
-func decodeBody(doc []byte, l settings.Limits, size int) ([]*wire.Event, *problem) {
-	if doc[0] != '[' {
-		if limit := maxEventBytes(l); size > limit {
-			return nil, newProblem(http.StatusRequestEntityTooLarge, codeEventTooLarge,
-				"the body has %d bytes, more than the %d that one event of this channel may need", size, limit)
-		}
-		ev, p := decodeEvent(doc, l.EventBytes)
-		if p != nil {
-			return nil, p
-		}
-		return []*wire.Event{ev}, nil
+// decoding reads one event from compact JSON. The event keeps nothing of b.
+type decoding func(b []byte, ch *settings.Channel) (*wire.Event, *problem)
+
+// decodeOne reads the one event that a body is.
+func decodeOne(b *buffers, req *request, decode decoding) (*wire.Event, *problem) {
+	if p := checkBody(b, req); p != nil {
+		return nil, p
 	}
-	var events []*wire.Event
-	p := eachElement(doc, func(i int, value []byte) *problem {
+	return decode(b.compact.Bytes(), req.settings)
+}
+
+// checkBody holds the body of one event to what its channel's largest needs.
+func checkBody(b *buffers, req *request) *problem {
+	limit := maxEventBytes(req.settings.Limits)
+	if b.body.Len() <= limit {
+		return nil
+	}
+	return newProblem(http.StatusRequestEntityTooLarge, codeEventTooLarge,
+		"the body has %d bytes, more than the %d that one event of this channel may need", b.body.Len(), limit)
+}
+
+// decodeArray reads the events of a compact array.
+func decodeArray(doc []byte, req *request, decode decoding) (events []*wire.Event, p *problem) {
+	if req.reached {
+		return nil, errReachedOne
+	}
+	p = eachElement(doc, func(i int, value []byte) *problem {
 		if i >= maxArrayEvents {
 			return errTooManyEvents
 		}
-		ev, p := decodeEvent(value, l.EventBytes)
+		ev, p := decode(value, req.settings)
 		if p != nil {
 			return p.at(i)
 		}

@@ -189,7 +189,7 @@ func TestSettingsChange(t *testing.T) {
 	r := newRig()
 	body := `{"data":"` + strings.Repeat("x", 100) + `"}`
 	wantProblem(t, r.do(request1("POST", eventsPath, body)), 413, codeEventTooLarge)
-	r.rules.Store(&Rules{Authorizer: r.auth, Limits: limits(200)})
+	r.rules.Store(&Rules{Authorizer: r.auth, Channel: limits(200)})
 	if w := r.do(request1("POST", eventsPath, body)); w.Code != 200 {
 		t.Fatalf("answer is %d %s", w.Code, w.Body)
 	}

@@ -148,7 +148,7 @@ func (s *stream) readLine() (line []byte, long bool, err error) {
 	if !errors.Is(err, bufio.ErrBufferFull) {
 		return line, false, err
 	}
-	limit := maxEventBytes(s.req.limits)
+	limit := maxEventBytes(s.req.settings.Limits)
 	body := &s.buf.body
 	body.Reset()
 	for {
@@ -167,20 +167,20 @@ func (s *stream) decode(line []byte) (*wire.Event, *problem) {
 	if p := compact(&s.buf.compact, line); p != nil {
 		return nil, p
 	}
-	return decodeEvent(s.buf.compact.Bytes(), s.req.limits.EventBytes)
+	return decodeEvent(s.buf.compact.Bytes(), s.req.settings)
 }
 
-// stillGood looks at the current limits, and now and then at the token.
+// stillGood looks at the current settings, and now and then at the token.
 func (s *stream) stillGood() *problem {
 	if now := s.h.clock(); now.Sub(s.checked) >= recheck {
 		s.checked = now
 		return s.h.authorize(s.r, s.req)
 	}
-	limits, ok := s.h.Rules().Limits(s.req.channel)
-	if !ok {
+	ch := s.h.Rules().Channel(s.req.channel)
+	if ch == nil {
 		return errUnknownChannel
 	}
-	s.req.limits = limits
+	s.req.settings = ch
 	return nil
 }
 
@@ -193,6 +193,7 @@ func (s *stream) store() bool {
 	var receipts []wire.Receipt
 	var failure *problem
 	if len(s.events) > 0 {
+		trace(s.events, s.r, s.req.settings)
 		var err error
 		if receipts, err = s.h.Publisher.Publish(s.r.Context(), s.req.channel, s.events); err != nil {
 			failure = publishProblem(s.r.Context(), err)

@@ -179,8 +179,8 @@ func TestStreamEndsWithItsChannel(t *testing.T) {
 	r := newRig()
 	c := open(t, serve(t, r), `{"id":"a"}`+"\n")
 	c.want("a")
-	none := func(string) (settings.Limits, bool) { return settings.Limits{}, false }
-	r.rules.Store(&Rules{Authorizer: r.auth, Limits: none})
+	none := func(string) *settings.Channel { return nil }
+	r.rules.Store(&Rules{Authorizer: r.auth, Channel: none})
 	c.say(`{"id":"b"}` + "\n")
 	c.want("unknown_channel@2", "EOF")
 	if got := len(r.store.events()); got != 1 {
@@ -193,6 +193,8 @@ type revoked struct{}
 
 func (revoked) Publisher(string, string) (string, error) { return "", coded("token_expired") }
 
+func (revoked) Anonymous(string) bool { return false }
+
 func TestStreamEndsWithItsToken(t *testing.T) {
 	r := newRig()
 	var mu sync.Mutex
@@ -200,7 +202,7 @@ func TestStreamEndsWithItsToken(t *testing.T) {
 	r.clock = func() time.Time { mu.Lock(); defer mu.Unlock(); return now }
 	c := open(t, serve(t, r), `{"id":"a"}`+"\n")
 	c.want("a")
-	r.rules.Store(&Rules{Authorizer: revoked{}, Limits: limits(64)})
+	r.rules.Store(&Rules{Authorizer: revoked{}, Channel: limits(64)})
 	c.say(`{"id":"b"}` + "\n")
 	c.want("b") // it is not looked at each time
 	mu.Lock()
@@ -264,7 +266,7 @@ func TestStreamLimitsFollowSettings(t *testing.T) {
 	line := `{"id":"b","data":"` + strings.Repeat("x", 100) + `"}` + "\n"
 	c.say(line)
 	c.want("event_too_large@2")
-	r.rules.Store(&Rules{Authorizer: r.auth, Limits: limits(200)})
+	r.rules.Store(&Rules{Authorizer: r.auth, Channel: limits(200)})
 	c.say(line)
 	c.want("b")
 }

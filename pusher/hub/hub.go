@@ -26,6 +26,17 @@ const (
 	Forms = iota
 )
 
+// Protocol is the name of the protocol as backends see it.
+func (f Form) Protocol() string {
+	switch f {
+	case SocketIO, SocketIODeflate:
+		return "socket.io"
+	case EventStream:
+		return "sse"
+	}
+	return "klaxon.v1.json"
+}
+
 // Delivery is one event on its way to the loops. It is shared by all of them and,
 // but for the forms that are added, not changed.
 type Delivery struct {

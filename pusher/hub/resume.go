@@ -54,7 +54,7 @@ func (t *Table) Session(id wire.SessionID) (Slot, bool) { return t.find(id) }
 // to the one that it was before.
 func (t *Table) Addressed(s Slot, before wire.SessionID, ev *wire.Event) bool {
 	m := t.member(s)
-	if m == nil {
+	if m == nil || m.excepted(before, ev) {
 		return false
 	}
 	if ev.Broadcast() || m.user != "" && slices.Contains(ev.Users, m.user) {
@@ -71,4 +71,28 @@ func (t *Table) Addressed(s Slot, before wire.SessionID, ev *wire.Event) bool {
 		}
 	}
 	return false
+}
+
+// excepted reports whether a session, as it is now or was before, is one of those that
+// do not get an event.
+func (m *member) excepted(before wire.SessionID, ev *wire.Event) bool {
+	return slices.ContainsFunc(ev.Except, func(id string) bool {
+		parsed, ok := wire.ParseSessionID(id)
+		return ok && (parsed == m.id || parsed == before)
+	})
+}
+
+// except returns fn for all sessions but those of some ids.
+func (t *Table) except(name string, ids []string, fn func(Slot)) func(Slot) {
+	var not []Slot
+	for _, id := range ids {
+		if s, ok := t.Find(name, id); ok {
+			not = append(not, s)
+		}
+	}
+	return func(s Slot) {
+		if !slices.Contains(not, s) {
+			fn(s)
+		}
+	}
 }

@@ -212,7 +212,27 @@ func (t *Table) Each(name string, d *Delivery, fn func(Slot)) {
 		return
 	}
 	c.last = d.Position
-	if d.Event.Broadcast() {
+	t.walk(c, name, d.Event, fn)
+}
+
+// Count is how many sessions an event would be given to now.
+func (t *Table) Count(name string, ev *wire.Event) (n int) {
+	c := t.channels[name]
+	switch {
+	case c == nil:
+		return 0
+	case ev.Broadcast() && len(ev.Except) == 0:
+		return len(c.all.slots)
+	}
+	t.walk(c, name, ev, func(Slot) { n++ })
+	return n
+}
+
+func (t *Table) walk(c *channel, name string, ev *wire.Event, fn func(Slot)) {
+	if len(ev.Except) > 0 {
+		fn = t.except(name, ev.Except, fn)
+	}
+	if ev.Broadcast() {
 		// Backwards: a removed member's place is taken by one that had its turn.
 		for i := len(c.all.slots) - 1; i >= 0; i-- {
 			fn(c.all.slots[i])
@@ -220,12 +240,12 @@ func (t *Table) Each(name string, d *Delivery, fn func(Slot)) {
 		return
 	}
 	t.mark++
-	for _, room := range d.Event.Rooms {
+	for _, room := range ev.Rooms {
 		if g, ok := c.rooms.get(room); ok {
 			t.eachOf(g, fn)
 		}
 	}
-	for _, user := range d.Event.Users {
+	for _, user := range ev.Users {
 		s, ok := c.users.get(user)
 		for ok && s != noSlot {
 			after := t.at(s).after // fn may remove s
@@ -233,7 +253,7 @@ func (t *Table) Each(name string, d *Delivery, fn func(Slot)) {
 			s = after
 		}
 	}
-	for _, id := range d.Event.Sessions {
+	for _, id := range ev.Sessions {
 		if s, ok := t.Find(name, id); ok {
 			t.once(s, fn)
 		}

@@ -46,9 +46,19 @@ func (m *model) holder(id wire.SessionID) (Slot, bool) {
 	return 0, false
 }
 
-func reached(tab *Table, name string, ev *wire.Event, seq uint64) []Slot {
+// reached checks on its way that Count says the same and changes nothing.
+func reached(t *testing.T, tab *Table, ev *wire.Event, seq uint64) []Slot {
+	t.Helper()
+	const name = "c"
+	before, n := tab.Position(name), tab.Count(name, ev)
+	if after := tab.Position(name); after != before {
+		t.Fatalf("counting moves the channel to %v", after)
+	}
 	var out []Slot
 	tab.Each(name, &Delivery{Event: ev, Position: wire.Position{Epoch: "e", Seq: seq}}, func(s Slot) { out = append(out, s) })
+	if n != len(out) {
+		t.Fatalf("%+v is for %d sessions, counted %d", ev, len(out), n)
+	}
 	slices.Sort(out)
 	return out
 }
@@ -106,7 +116,7 @@ func TestTableAgainstModel(t *testing.T) {
 				for range min(len(ids), rng.IntN(4)) {
 					ev.Sessions = append(ev.Sessions, ids[rng.IntN(len(ids))].String())
 				}
-				if got, want := reached(tab, "c", ev, uint64(step)), m.reached(ev); !slices.Equal(got, want) {
+				if got, want := reached(t, tab, ev, uint64(step)), m.reached(ev); !slices.Equal(got, want) {
 					t.Fatalf("seed %d step %d: %+v reached %v, want %v", seed, step, ev, got, want)
 				}
 				if got, want := tab.Addressed(s, wire.SessionID{}, ev), present && slices.Contains(m.reached(ev), s); got != want {
@@ -232,5 +242,34 @@ func TestAnIndexGivesMemoryBack(t *testing.T) {
 	}
 	if _, ok := x.get(0); ok {
 		t.Error("a removed entry is there")
+	}
+}
+
+func TestExceptedSessions(t *testing.T) {
+	table := NewTable()
+	table.AddChannel("a")
+	for s := range Slot(3) {
+		table.Add("a", s, "")
+		_ = table.Join(s, "r")
+	}
+	not := table.ID(1).String()
+	for name, ev := range map[string]*wire.Event{
+		"everybody but one": {Except: []string{not, "nobody's"}},
+		"a room but one":    {Except: []string{not}, Rooms: []string{"r"}},
+	} {
+		var got []Slot
+		table.Each("a", &Delivery{Event: ev}, func(s Slot) { got = append(got, s) })
+		slices.Sort(got)
+		if !slices.Equal(got, []Slot{0, 2}) {
+			t.Errorf("%s: %v", name, got)
+		}
+		for s := range Slot(3) {
+			if table.Addressed(s, wire.SessionID{}, ev) != (s != 1) {
+				t.Errorf("%s: session %d", name, s)
+			}
+		}
+		if table.Addressed(0, table.ID(1), ev) {
+			t.Errorf("%s: a session that was the excepted one", name)
+		}
 	}
 }

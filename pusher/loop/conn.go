@@ -101,7 +101,7 @@ func (l *Loop) closeWith(s Slot, c *conn, code wire.CloseCode, reason string) {
 	case c.fd == NoSocket:
 		// The handler may Take what is left.
 		l.stats.closed(code)
-		l.handler.Closed(s)
+		l.handler.Closed(s, code, reason)
 		l.drop(s, c)
 		return
 	case c.kind == EventStream:
@@ -113,7 +113,7 @@ func (l *Loop) closeWith(s Slot, c *conn, code wire.CloseCode, reason string) {
 	c.deadline = l.clock() + ticks(closeTimeout)
 	l.schedule(s, c, c.deadline)
 	l.stats.closed(code)
-	l.handler.Closed(s)
+	l.handler.Closed(s, code, reason)
 }
 
 // fail closes a connection whose input cannot be understood.
@@ -142,7 +142,7 @@ func (l *Loop) drop(s Slot, c *conn) {
 	l.goneSlots = append(l.goneSlots, s)
 	l.stats.connections.Add(-1)
 	if was == open {
-		l.handler.Closed(s)
+		l.handler.Closed(s, wire.CloseAbnormal, "the connection ended")
 	}
 }
 

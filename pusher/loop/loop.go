@@ -16,6 +16,7 @@ import (
 	"github.com/klaxon-dev/klaxon/pusher/epoll"
 	"github.com/klaxon-dev/klaxon/pusher/settings"
 	"github.com/klaxon-dev/klaxon/pusher/slab"
+	"github.com/klaxon-dev/klaxon/pusher/wire"
 	"github.com/klaxon-dev/klaxon/pusher/wire/deflate"
 	"github.com/klaxon-dev/klaxon/pusher/wire/frames"
 )
@@ -52,8 +53,8 @@ type Handler interface {
 	Waiting(s Slot)
 	// Expired says that the deadline set by SetDeadline has come.
 	Expired(s Slot)
-	// Closed says that the connection is closing or gone.
-	Closed(s Slot)
+	// Closed says that the connection is closing or gone, and why.
+	Closed(s Slot, code wire.CloseCode, reason string)
 	// Gap encodes the marker that stands for n dropped events of a topic; nothing
 	// when the topic means nothing to the client any more.
 	Gap(s Slot, topic, n uint32) []byte

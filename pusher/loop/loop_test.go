@@ -56,7 +56,7 @@ func (h *echo) Text(s Slot, msg []byte) {
 	h.loop.Send(s, &Frame{Bytes: frames.Encode(frames.Text, msg)})
 }
 
-func (h *echo) Closed(s Slot) {
+func (h *echo) Closed(s Slot, _ wire.CloseCode, _ string) {
 	h.mu.Lock()
 	h.closes[s]++
 	h.mu.Unlock()

@@ -262,12 +262,22 @@ func (r *Roster) Drop(id string) {
 // Take makes a session this replica's, if accept likes its record. It returns nil when
 // there is none to take. An error says that this is not known.
 func (r *Roster) Take(ctx context.Context, id string, accept func(record []byte) bool) ([]byte, error) {
+	return r.take(ctx, id, func(_ uint32, record []byte) bool { return accept(record) })
+}
+
+// TakeFrom is Take of what is still owned by one that is gone. Of several that try one
+// does.
+func (r *Roster) TakeFrom(ctx context.Context, id string, gone uint32) ([]byte, error) {
+	return r.take(ctx, id, func(owner uint32, _ []byte) bool { return owner == gone })
+}
+
+func (r *Roster) take(ctx context.Context, id string, accept func(owner uint32, record []byte) bool) ([]byte, error) {
 	if err := r.Settle(ctx, id); err != nil {
 		return nil, err
 	}
 	for {
 		value, revision, err := r.get(ctx, id)
-		if err != nil || len(value) < 4 || !accept(value[4:]) {
+		if err != nil || len(value) < 4 || !accept(owner(value), value[4:]) {
 			return nil, err
 		}
 		mine := append(binary.BigEndian.AppendUint32(nil, r.config.Self), value[4:]...)

@@ -8,6 +8,8 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -115,11 +117,70 @@ type Channel struct {
 	SlowClients SlowClients `json:"slowClients"`
 	History     History     `json:"history"`
 	// Presence lets clients watch who is there.
-	Presence bool     `json:"presence,omitempty"`
-	SocketIO SocketIO `json:"socketIO"`
+	Presence bool `json:"presence,omitempty"`
+	// TraceContext sends clients the traceparent of what published an event.
+	TraceContext bool     `json:"traceContext,omitempty"`
+	SocketIO     SocketIO `json:"socketIO"`
+	// CloudEvents says whom a CloudEvent is for.
+	CloudEvents CloudEvents `json:"cloudEvents,omitzero"`
 	// Compression of WebSocket messages. Nil: none is compressed.
 	Compression *Compression `json:"compression,omitempty"`
+	// Handlers are told what clients do. Of several that want something, the first
+	// with a URL is asked; all streams get it.
+	Handlers []Handler `json:"handlers,omitempty"`
 }
+
+// Handler is a backend that is told what clients do.
+type Handler struct {
+	// Events are what it wants to know: OnConnect, OnDisconnect, events by name, by
+	// "prefix*", or "*" for all events.
+	Events []string `json:"events,omitempty"`
+	// Rooms of which it wants to know when somebody comes to them and when everybody has
+	// left: by name, by "prefix*", or "*" for all.
+	Rooms []string `json:"rooms,omitempty"`
+	// URL that is called. Empty: backends read it as a stream.
+	URL string `json:"url,omitempty"`
+	// Timeout bounds a call, with the wait for its turn.
+	Timeout Duration `json:"timeout,omitempty"`
+	// Concurrency is how many calls one push server has under way.
+	Concurrency int64 `json:"concurrency,omitempty"`
+	// Keys sign calls.
+	Keys [][]byte `json:"keys,omitempty"`
+	// Loopback lets URL be on this machine. Only `klaxon serve` sets it.
+	Loopback bool `json:"loopback,omitempty"`
+}
+
+// What handlers can want besides events. No event can have these names: Socket.IO
+// keeps them to itself.
+const (
+	OnConnect    = "connect"
+	OnDisconnect = "disconnect"
+)
+
+// Wants reports whether the handler is to know of an event, or of OnConnect or OnDisconnect.
+func (h *Handler) Wants(event string) bool {
+	for _, p := range h.Events {
+		prefix, all := strings.CutSuffix(p, "*")
+		if p == event || all && event != OnConnect && event != OnDisconnect && strings.HasPrefix(event, prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+// WantsRoom reports whether the handler is to know of a room.
+func (h *Handler) WantsRoom(room string) bool {
+	for _, p := range h.Rooms {
+		prefix, all := strings.CutSuffix(p, "*")
+		if p == room || all && strings.HasPrefix(room, prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+// Names reports whether the handler has an event's very name.
+func (h *Handler) Names(event string) bool { return slices.Contains(h.Events, event) }
 
 // Clients says who may connect.
 type Clients struct {
@@ -134,7 +195,9 @@ type JWTIssuer struct {
 	Issuer    string   `json:"issuer"`
 	Audiences []string `json:"audiences"`
 	// HMACKey is the key for HS256, HS384 and HS512.
-	HMACKey []byte `json:"hmacKey"`
+	HMACKey []byte `json:"hmacKey,omitempty"`
+	// JWKS is, in its place, the issuer's JSON Web Key Set (RFC 7517).
+	JWKS json.RawMessage `json:"jwks,omitempty"`
 }
 
 // Publishers says who may publish.
@@ -145,6 +208,8 @@ type Publishers struct {
 	ServiceAccounts []ServiceAccount `json:"serviceAccounts,omitempty"`
 	// TokenSHA256 are the hex SHA-256 of static tokens that may publish.
 	TokenSHA256 []string `json:"tokenSHA256,omitempty"`
+	// Anonymous lets those publish who show no token, and do nothing else.
+	Anonymous bool `json:"anonymous,omitempty"`
 }
 
 // ServiceAccount is a Kubernetes identity, here only two strings of a token.
@@ -159,6 +224,9 @@ type Limits struct {
 	EventBytes int64 `json:"eventBytes"`
 	// Connections is the largest number of sessions at once.
 	Connections int64 `json:"connections"`
+	// EmitRate is how many events a session may emit each second, in the long run. 0, as
+	// in documents older than the field: as many as it likes.
+	EmitRate int64 `json:"emitRate,omitempty"`
 }
 
 // SlowClientPolicy says what happens when a session's unsent bytes exceed the buffer.
@@ -195,6 +263,13 @@ type SocketIO struct {
 	Namespace string `json:"namespace,omitempty"`
 	// Recovery tells clients what they need to ask for what they missed.
 	Recovery bool `json:"recovery,omitempty"`
+}
+
+// CloudEvents says whom a CloudEvent is for that does not name anybody by an
+// extension attribute.
+type CloudEvents struct {
+	// IgnoreSubject: for the whole Channel, and not for the room of its subject.
+	IgnoreSubject bool `json:"ignoreSubject,omitempty"`
 }
 
 // Compression says which WebSocket messages are compressed (RFC 7692) for

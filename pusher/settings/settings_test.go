@@ -176,6 +176,7 @@ func TestValidateFindsEverythingAtOnce(t *testing.T) {
 	c.SocketIO.Namespace = "orders"
 	c.Compression = &Compression{MinBytes: 63}
 	c.History = History{Size: -1, TTL: Duration(time.Millisecond), Bytes: 1}
+	c.Handlers = []Handler{{URL: "http://user@host/", Keys: [][]byte{[]byte("sesame")}}, {Events: []string{"*"}}}
 	s.Channels[2].Name = s.Channels[1].Name
 	err := s.Validate()
 	if err == nil {
@@ -191,6 +192,8 @@ func TestValidateFindsEverythingAtOnce(t *testing.T) {
 		"channels[channel-00000].slowClients.bufferBytes:", "channels[channel-00000].slowClients.policy:",
 		"channels[channel-00000].socketIO.namespace:", "channels[channel-00000].compression.minBytes:",
 		"channels[channel-00000].history.size:", "channels[channel-00000].history.ttl:", "channels[channel-00000].history.bytes:",
+		"channels[channel-00000].handlers[0].events:", "channels[channel-00000].handlers[0].url:", "channels[channel-00000].handlers[0].timeout:",
+		"channels[channel-00000].handlers[0].concurrency:", "channels[channel-00000].handlers[0].keys[0]:",
 		"channels[channel-00001]: is out of order or twice",
 	} {
 		if !strings.Contains(err.Error(), want) {
@@ -284,4 +287,19 @@ func FuzzDecode(f *testing.F) {
 			t.Fatalf("accepted once, refused the second time: %v", err)
 		}
 	})
+}
+
+func TestWhatAHandlerWants(t *testing.T) {
+	h := Handler{Events: []string{"connect", "order.*", "exact"}}
+	for event, want := range map[string]bool{
+		"connect": true, "disconnect": false, "order.": true, "order.paid": true, "order": false, "exact": true, "exactly": false,
+	} {
+		if h.Wants(event) != want {
+			t.Errorf("%s: %v", event, !want)
+		}
+	}
+	all := Handler{Events: []string{"*"}}
+	if all.Wants(OnConnect) || all.Wants(OnDisconnect) || !all.Wants("anything") || all.Names("anything") {
+		t.Error("a star stands for events alone")
+	}
 }

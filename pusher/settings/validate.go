@@ -41,6 +41,17 @@ const (
 	// MinSecretBytes is the least length of an HMAC key (RFC 7518 section 3.2)
 	// and of a static publisher token.
 	MinSecretBytes = 32
+	// MaxEmitRate bounds how many events a session may emit each second.
+	MaxEmitRate = 10_000
+	// MinHandlerTimeout and MaxHandlerTimeout bound how long a handler may take.
+	MinHandlerTimeout = 100 * time.Millisecond
+	MaxHandlerTimeout = 30 * time.Second
+	// MaxHandlerConcurrency bounds how many calls of one handler are under way.
+	MaxHandlerConcurrency = 10_000
+	// MinHandlerKey and MaxHandlerKey bound the keys that sign calls, as Standard
+	// Webhooks has it.
+	MinHandlerKey = 24
+	MaxHandlerKey = 64
 )
 
 var (
@@ -134,7 +145,7 @@ func (c *Channel) validate(at problems) {
 		p := at.at(".clients.jwt[%d]", i)
 		p.at(".issuer").check(j.Issuer != "", "is missing")
 		p.at(".audiences").check(len(j.Audiences) > 0, "is empty")
-		p.at(".hmacKey").check(len(j.HMACKey) >= MinSecretBytes, "is shorter than %d bytes", MinSecretBytes)
+		p.at(".hmacKey").check(len(j.HMACKey) >= MinSecretBytes || len(j.HMACKey) == 0 && len(j.JWKS) > 0, "is shorter than %d bytes", MinSecretBytes)
 	}
 	for i, t := range c.Publishers.TokenSHA256 {
 		at.at(".publishers.tokenSHA256[%d]", i).check(isSHA256(t), "is not a SHA-256 in hex")
@@ -145,6 +156,7 @@ func (c *Channel) validate(at problems) {
 	at.at(".limits.eventBytes").check(c.Limits.EventBytes >= MinEventBytes && c.Limits.EventBytes <= MaxEventBytes,
 		"%d is not from %d to %d", c.Limits.EventBytes, MinEventBytes, MaxEventBytes)
 	at.at(".limits.connections").check(c.Limits.Connections >= 1, "%d is less than 1", c.Limits.Connections)
+	at.at(".limits.emitRate").check(c.Limits.EmitRate >= 0 && c.Limits.EmitRate <= MaxEmitRate, "%d is not from 0 to %d", c.Limits.EmitRate, MaxEmitRate)
 	at.at(".slowClients.bufferBytes").check(c.SlowClients.BufferBytes >= max(MinBufferBytes, c.Limits.EventBytes) &&
 		c.SlowClients.BufferBytes <= MaxBufferBytes, "%d is not from the larger of %d and limits.eventBytes to %d",
 		c.SlowClients.BufferBytes, MinBufferBytes, MaxBufferBytes)
@@ -156,9 +168,27 @@ func (c *Channel) validate(at problems) {
 			"%q is not a namespace: \"/\", or at most %d of A-Z a-z 0-9 _ . : - and /, beginning with / and without an empty part",
 			ns, MaxNamespace)
 	}
+	for i := range c.Handlers {
+		c.Handlers[i].validate(at.at(".handlers[%d]", i))
+	}
 	if z := c.Compression; z != nil {
 		at.at(".compression.minBytes").check(z.MinBytes >= MinCompressBytes && z.MinBytes <= MaxCompressBytes,
 			"%d is not from %d to %d", z.MinBytes, MinCompressBytes, MaxCompressBytes)
+	}
+}
+
+func (h *Handler) validate(at problems) {
+	at.at(".events").check(len(h.Events)+len(h.Rooms) > 0, "is empty, as is rooms")
+	if h.URL == "" {
+		return
+	}
+	u, err := url.Parse(h.URL)
+	at.at(".url").check(err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" && u.User == nil && u.Fragment == "",
+		"is not http://HOST/… or https://HOST/… without a user or fragment")
+	at.at(".timeout").check(h.Timeout.Std() >= MinHandlerTimeout && h.Timeout.Std() <= MaxHandlerTimeout, "%s is not from 100ms to 30s", h.Timeout.Std())
+	at.at(".concurrency").check(h.Concurrency >= 1 && h.Concurrency <= MaxHandlerConcurrency, "%d is not from 1 to %d", h.Concurrency, MaxHandlerConcurrency)
+	for i, k := range h.Keys {
+		at.at(".keys[%d]", i).check(len(k) >= MinHandlerKey && len(k) <= MaxHandlerKey, "has not %d to %d bytes", MinHandlerKey, MaxHandlerKey)
 	}
 }
 

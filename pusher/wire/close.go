@@ -13,6 +13,7 @@ const (
 	CloseProtocol     CloseCode = 1002 // the client broke RFC 6455
 	CloseUnsupported  CloseCode = 1003 // a binary message where text is spoken
 	CloseNoStatus     CloseCode = 1005 // never sent: the peer's close frame had no code
+	CloseAbnormal     CloseCode = 1006 // never sent: the connection ended without a close frame
 	CloseInvalidText  CloseCode = 1007 // a text message that is no UTF-8
 	CloseTooBig       CloseCode = 1009 // a message over the limit
 	CloseRestart      CloseCode = 1012 // this push server ends

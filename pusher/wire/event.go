@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -26,10 +27,20 @@ type Event struct {
 	Data json.RawMessage
 	// Binary is data that is no JSON.
 	Binary []byte
+	// Spread has Socket.IO clients get the elements of Data, an array then, as
+	// arguments: others get the array.
+	Spread bool
+	// Attachments are what placeholders in Data stand for: see Args.
+	Attachments [][]byte
+	// Trace is the publisher's traceparent (W3C Trace Context); empty: there is none,
+	// or clients are not to get it.
+	Trace string
 
 	Rooms    []string
 	Users    []string
 	Sessions []string
+	// Except are sessions that do not get the event although it is addressed to them.
+	Except []string
 }
 
 // Limits on the strings of an event and of a session, in bytes.
@@ -52,8 +63,31 @@ func CheckRoom(room string) error {
 	return nil
 }
 
+// CheckEventName says what is wrong with the name of an event for clients, if anything.
+func CheckEventName(name string) error {
+	switch {
+	case name == "" || len(name) > MaxEventName || !utf8.ValidString(name):
+		return fmt.Errorf("an event's name has 1 to %d bytes of UTF-8", MaxEventName)
+	case strings.ContainsFunc(name, unicode.IsControl):
+		return errors.New("an event's name has no control characters")
+	case strings.HasPrefix(name, "klaxon."):
+		return errors.New("names that begin with \"klaxon.\" are Klaxon's own")
+	}
+	switch name {
+	case "connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener":
+		return fmt.Errorf("Socket.IO clients keep the name %q to themselves", name)
+	}
+	return nil
+}
+
 // Size is the number of bytes of the event's data.
-func (e *Event) Size() int { return len(e.Data) + len(e.Binary) }
+func (e *Event) Size() int {
+	n := len(e.Data) + len(e.Binary)
+	for _, a := range e.Attachments {
+		n += len(a)
+	}
+	return n
+}
 
 // Broadcast reports whether the event is addressed to the whole channel.
 func (e *Event) Broadcast() bool {

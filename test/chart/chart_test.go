@@ -28,6 +28,7 @@ func TestDefaultInstall(t *testing.T) {
 	got := keys(objects(t, klaxon()))
 	slices.Sort(got)
 	want := []string{
+		"ClusterRole klaxon-addressable",
 		"ClusterRole klaxon-admin",
 		"ClusterRole klaxon-edit",
 		"ClusterRole klaxon-operator",
@@ -145,7 +146,7 @@ func TestSwitches(t *testing.T) {
 		gone []string
 	}{
 		{"crds.enabled=false", []string{"CustomResourceDefinition"}},
-		{"aggregatedRoles.enabled=false", []string{"ClusterRole klaxon-view", "ClusterRole klaxon-edit", "ClusterRole klaxon-admin"}},
+		{"aggregatedRoles.enabled=false", []string{"ClusterRole klaxon-view", "ClusterRole klaxon-edit", "ClusterRole klaxon-admin", "ClusterRole klaxon-addressable"}},
 		{"admissionPolicy.enabled=false", []string{"ValidatingAdmissionPolicy"}},
 		{"leaderElection.enabled=false", []string{"Role klaxon-system/", "RoleBinding klaxon-system/"}},
 		{"metrics.service.enabled=false", []string{"Service klaxon-system/"}},
@@ -160,6 +161,27 @@ func TestSwitches(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestAddressable: Knative finds Channels, and may read their addresses, by a label of
+// the definition and of a role, and by nothing else.
+func TestAddressable(t *testing.T) {
+	const label = "duck.knative.dev/addressable"
+	var got []string
+	for _, u := range objects(t, klaxon()) {
+		if u.GetLabels()[label] == "true" {
+			got = append(got, key(u))
+		}
+	}
+	slices.Sort(got)
+	if want := []string{"ClusterRole klaxon-addressable", "CustomResourceDefinition channels.push.klaxon.dev"}; !slices.Equal(got, want) {
+		t.Errorf("labelled are %q, want %q", got, want)
+	}
+	role := find(t, objects(t, klaxon()), "ClusterRole klaxon-addressable")
+	all := func(map[string]any) bool { return true }
+	if got, want := rules(role, all), []string{"push.klaxon.dev channels,channels/status  get,list,watch"}; !slices.Equal(got, want) {
+		t.Errorf("the role grants %q, want %q", got, want)
 	}
 }
 

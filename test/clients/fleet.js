@@ -7,20 +7,12 @@ import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { freePort } from './ports.js';
 import { http } from './server.js';
 import { eventually, within } from './wait.js';
 
 const bin = (name) => fileURLToPath(new URL(`../../bin/${name}`, import.meta.url));
 const password = 'a-password-that-only-tests-use';
-
-// freePort is one that nobody listens on just now.
-async function freePort() {
-  const s = createServer().listen(0, '127.0.0.1');
-  await once(s, 'listening');
-  const { port } = s.address();
-  await new Promise((resolve) => { s.close(resolve); });
-  return port;
-}
 
 const settings = (natsPort) => ({
   format: 1,
@@ -87,6 +79,8 @@ export async function startFleet() {
   return {
     http: `http://127.0.0.1:${service.address().port}`,
     publish: (event, i = 0) => manage(i, 'events', event),
+    // reached publishes an event and says how many sessions that was for.
+    reached: async (event, i = 0) => (await manage(i, 'events?reached=true', event)).reached,
     sessions: async (i = 0) => (await manage(i, 'sessions')).total,
     // connections are how many each push server has.
     connections: () => Promise.all(servers.filter((s) => !s.gone).map(async (s) => JSON.parse((await http(`http://127.0.0.1:${s.admin}/status`)).body).connections)),

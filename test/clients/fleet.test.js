@@ -55,6 +55,7 @@ test('clients of a push server that is killed are recovered by the others, with 
   const ids = followers.map((f) => f.socket.id);
   await fleet.publish({ event: 'n', data: 0, rooms: ['vip'] });
   for (const f of followers) await eventually('an event', () => f.numbers.length === 1);
+  for (const i of [0, 1, 2]) assert.equal(await fleet.reached({ event: 'counted', rooms: ['vip'] }, i), followers.length);
   const [, , lost] = await fleet.connections();
   assert.ok(lost > 0);
   await fleet.kill(2);

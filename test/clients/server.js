@@ -12,8 +12,8 @@ const free = '127.0.0.1:0';
 
 // start serves a folder of manifests on free ports, or on those of a server that
 // has ended.
-export async function start({ manifests = 'usual', at = { clients: free, events: free } } = {}) {
-  const child = spawn(program, ['serve', '-f', here(`manifests/${manifests}`),
+export async function start({ manifests = 'usual', folder = here(`manifests/${manifests}`), at = { clients: free, events: free } } = {}) {
+  const child = spawn(program, ['serve', '-f', folder,
     '--clients-addr', at.clients, '--events-addr', at.events, '--admin-addr', free], { stdio: ['ignore', 'pipe', 'inherit'] });
   const gone = once(child, 'exit');
   at = await within(listening(child, gone), 'klaxon serve to say where it listens');

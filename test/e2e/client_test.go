@@ -75,6 +75,23 @@ func forwarded(namespace, service string) (string, error) {
 	return found, nil
 }
 
+// routed waits until the node leads to a Service's pods: it learns of them a little later
+// than the operator does.
+func routed(service string) {
+	GinkgoHelper()
+	Eventually(func() error {
+		at, err := address(shop, service)
+		if err != nil {
+			return err
+		}
+		conn, err := net.DialTimeout("tcp", at, time.Second)
+		if err == nil {
+			_ = conn.Close()
+		}
+		return err
+	}).Should(Succeed())
+}
+
 // listener is a WebSocket client that keeps what it is told.
 type listener struct {
 	conn net.Conn

@@ -127,6 +127,8 @@ kind: Channel
 metadata: {name: prices, namespace: shop}
 spec: {clients: {anonymous: true}, compression: {minBytes: 64}, socketIO: {recovery: true}}
 `)
+		routed("prices-clients")
+		routed("prices-events")
 		AddReportEntry("clients", serviceClients("prices"))
 	})
 

@@ -69,18 +69,22 @@ func writeCRDs() error {
 
 // chartCRD adds the chart's labels and the keep policy to a CRD's metadata.
 func chartCRD(crd string) (string, error) {
-	const mark = "metadata:\n  annotations:\n"
-	if strings.Count(crd, mark) != 1 {
+	const (
+		mark   = "metadata:\n  annotations:\n"
+		labels = "\n  labels:\n"
+	)
+	meta, spec, ok := strings.Cut(crd, "\nspec:\n")
+	if !ok || strings.Count(meta, mark) != 1 {
 		return "", errors.New("metadata does not start with annotations, as controller-gen writes it")
 	}
-	return strings.Replace(crd, mark, `metadata:
-  labels:
-    {{- include "klaxon.labels" . | nindent 4 }}
-  annotations:
-    {{- if .Values.crds.keep }}
+	if !strings.Contains(meta, labels) {
+		meta = strings.Replace(meta, "\n  name:", labels+"  name:", 1)
+	}
+	meta = strings.Replace(meta, labels, labels+"    {{- include \"klaxon.labels\" . | nindent 4 }}\n", 1)
+	return strings.Replace(meta, mark, mark+`    {{- if .Values.crds.keep }}
     helm.sh/resource-policy: keep
     {{- end }}
-`, 1), nil
+`, 1) + "\nspec:\n" + spec, nil
 }
 
 // writeHelpers writes the operator's rules and the pod policy as templates that

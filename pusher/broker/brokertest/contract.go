@@ -123,8 +123,12 @@ func testEventsArriveUnchanged(t *testing.T, f Factory) {
 	b, r := start(t, f, "a")
 	publish(t, b, "a",
 		&wire.Event{ID: "1", Name: "näme", Data: []byte(`{"a":[1,"ü"]}`), Rooms: []string{"r:1", "r 2"}, Users: []string{"u"}, Sessions: []string{"s1", "s2"}},
-		&wire.Event{ID: "2", Name: "n", Binary: []byte{0, 1, 255}})
-	got := r.wait(t, "a", 2)
+		&wire.Event{ID: "2", Name: "n", Binary: []byte{0, 1, 255}},
+		&wire.Event{ID: "3", Name: "n", Data: []byte(`[1,2]`), Spread: true, Attachments: [][]byte{{7}}, Except: []string{"s"}, Trace: "00-t"})
+	got := r.wait(t, "a", 3)
+	if more := got[2].ev; string(more.Data) != `[1,2]` || !more.Spread || fmt.Sprintf("%v %q %s", more.Attachments, more.Except, more.Trace) != `[[7]] ["s"] 00-t` {
+		t.Fatalf("the event with everything arrives as %+v", more)
+	}
 	j, bin := got[0].ev, got[1].ev
 	if j.ID != "1" || j.Name != "näme" || string(j.Data) != `{"a":[1,"ü"]}` || j.Binary != nil ||
 		fmt.Sprintf("%q %q %q", j.Rooms, j.Users, j.Sessions) != `["r:1" "r 2"] ["u"] ["s1" "s2"]` {

@@ -24,6 +24,8 @@ const (
 	dataNone   = 0
 	dataJSON   = 1
 	dataBinary = 2
+	// dataMore has, before JSON or bytes, what few events have: see appendMore.
+	dataMore = 3
 )
 
 // errFormat means that a message is of a version of Klaxon that this one does
@@ -39,7 +41,7 @@ type mark struct {
 
 // encode returns the event's message. Its id is left out if it is made up.
 func encode(ev *wire.Event) []byte {
-	n := 32 + len(ev.ID) + len(ev.Name) + ev.Size()
+	n := 32 + len(ev.ID) + len(ev.Name) + ev.Size() + len(ev.Trace) + 10*len(ev.Attachments) + 40*len(ev.Except)
 	for _, list := range [][]string{ev.Rooms, ev.Users, ev.Sessions} {
 		for _, s := range list {
 			n += 3 + len(s)
@@ -54,6 +56,9 @@ func encode(ev *wire.Event) []byte {
 			b = appendString(b, s)
 		}
 	}
+	if ev.Spread || ev.Trace != "" || len(ev.Attachments) > 0 || len(ev.Except) > 0 {
+		b = appendMore(append(b, dataMore), ev)
+	}
 	switch {
 	case ev.Binary != nil:
 		b = append(b, dataBinary)
@@ -63,6 +68,25 @@ func encode(ev *wire.Event) []byte {
 		b = append(b, ev.Data...)
 	default:
 		b = append(b, dataNone)
+	}
+	return b
+}
+
+// appendMore appends whether the data is spread, the trace, the sessions that are
+// excepted and the attachments.
+func appendMore(b []byte, ev *wire.Event) []byte {
+	spread := byte(0)
+	if ev.Spread {
+		spread = 1
+	}
+	b = appendString(append(b, spread), ev.Trace)
+	b = binary.AppendUvarint(b, uint64(len(ev.Except)))
+	for _, s := range ev.Except {
+		b = appendString(b, s)
+	}
+	b = binary.AppendUvarint(b, uint64(len(ev.Attachments)))
+	for _, a := range ev.Attachments {
+		b = append(binary.AppendUvarint(b, uint64(len(a))), a...)
 	}
 	return b
 }
@@ -108,6 +132,10 @@ type reader struct {
 
 func (r *reader) event() *wire.Event {
 	ev := &wire.Event{ID: r.string(), Name: r.string(), Rooms: r.list(), Users: r.list(), Sessions: r.list()}
+	if !r.bad && len(r.b) > 0 && r.b[0] == dataMore {
+		r.b = r.b[1:]
+		r.more(ev)
+	}
 	if r.bad || len(r.b) == 0 {
 		r.bad = true
 		return ev
@@ -122,6 +150,20 @@ func (r *reader) event() *wire.Event {
 		r.bad = true
 	}
 	return ev
+}
+
+// more reads what appendMore wrote.
+func (r *reader) more(ev *wire.Event) {
+	ev.Spread = r.number() == 1 // a byte, and a number
+	ev.Trace, ev.Except = r.string(), r.list()
+	n := r.number()
+	if n > wire.MaxAttachments {
+		r.bad = true
+		return
+	}
+	for range n {
+		ev.Attachments = append(ev.Attachments, []byte(r.string()))
+	}
 }
 
 func (r *reader) number() uint64 {

@@ -20,6 +20,8 @@ var events = []*wire.Event{
 	{ID: "1", Name: "näme", Data: []byte(`{"a":[1,"ü"]}`), Rooms: []string{"r:1", "r 2"}, Users: []string{"u"}, Sessions: []string{"s1", "s2"}},
 	{Name: "n", Binary: []byte{0, 1, 255}},
 	{Name: "empty", Binary: []byte{}},
+	{Name: "several", Data: []byte(`[1,{"_placeholder":true,"num":0}]`), Spread: true, Attachments: [][]byte{{1, 2}, {3}}, Except: []string{"s1"}},
+	{Name: "traced", Binary: []byte{1}, Trace: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"},
 }
 
 func TestEventsComeBack(t *testing.T) {
@@ -40,6 +42,7 @@ func TestUnknownFormats(t *testing.T) {
 		"nothing": nil, "another format": {2, 1, 0}, "another kind": {1, 9, 0}, "a mark without a floor": {1, 2},
 		"a mark with more": {1, 2, 0, 0}, "a long id": {1, 1, 255, 255, 1}, "many rooms": {1, 1, 0, 0, 255, 255, 3},
 		"other data": {1, 1, 0, 0, 0, 0, 0, 7}, "no data with data": {1, 1, 0, 0, 0, 0, 0, 0, 1}, "half": whole[:20],
+		"many attachments": {1, 1, 0, 0, 0, 0, 0, 3, 0, 0, 0, 11}, "no data behind more": {1, 1, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0},
 	} {
 		if ev, m, err := decode(b); !errors.Is(err, errFormat) || ev != nil || m != nil {
 			t.Errorf("%s: %v, %v, %v", name, ev, m, err)

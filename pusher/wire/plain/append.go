@@ -4,6 +4,7 @@
 package plain
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"strconv"
@@ -53,6 +54,8 @@ type Failure struct {
 	Message string          `json:"message"`
 	// Rooms that were not joined.
 	Rooms []string `json:"rooms,omitempty"`
+	// Data is what a handler has to say to a client that it refuses.
+	Data json.RawMessage `json:"data,omitempty"`
 }
 
 // Codes of failures.
@@ -62,6 +65,13 @@ const (
 	CodeTooMany    = "too_many_rooms"
 	CodeToken      = "token"
 	CodePresence   = "presence_off"
+	CodeNotHandled = "not_handled"
+	CodeBusy       = "busy"
+	CodeRate       = "rate_limited"
+	CodeTooLarge   = "too_large"
+	CodeAway       = "unavailable"
+	CodeFailed     = "failed"
+	CodeRefused    = "refused"
 )
 
 // Gap stands where events were dropped because the client read too slowly.
@@ -96,6 +106,39 @@ func EncodeGoodbye(d time.Duration, recovered bool) []byte {
 	return encode(Goodbye{Type: "reconnect", After: d.Milliseconds(), Recovered: recovered})
 }
 
+// EncodeAck returns the frame that acknowledges what a client has emitted.
+func EncodeAck(ref json.RawMessage, args *wire.Args) []byte {
+	return encode(struct {
+		Type string          `json:"type"`
+		Ref  json.RawMessage `json:"ref"`
+		eventData
+	}{"ack", ref, argsData(args)})
+}
+
+// EncodeDirect returns the frame of an event for one session alone, which has no place
+// in the channel's order. An ack other than 0 asks for an acknowledgement.
+func EncodeDirect(name string, args *wire.Args, ack uint64) []byte {
+	return encode(struct {
+		Type  string `json:"type"`
+		Event string `json:"event"`
+		eventData
+		Ack uint64 `json:"ack,omitempty"`
+	}{"event", name, argsData(args), ack})
+}
+
+// eventData is the data of an event as clients get it.
+type eventData struct {
+	Data        json.RawMessage `json:"data,omitempty"`
+	DataBase64  []byte          `json:"dataBase64,omitzero"`
+	Attachments [][]byte        `json:"attachments,omitempty"`
+}
+
+func argsData(args *wire.Args) eventData {
+	var ev wire.Event
+	args.Fill(&ev)
+	return eventData{ev.Data, ev.Binary, ev.Attachments}
+}
+
 // EncodePresence returns the frame that says who is there.
 func EncodePresence(p wire.Presence) []byte {
 	return encode(struct {
@@ -113,11 +156,13 @@ func EncodePresenceChange(c wire.PresenceChange) []byte {
 }
 
 func encode(v any) []byte {
-	b, err := json.Marshal(v)
-	if err != nil {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
 		panic("plain: a message of ours cannot be marshalled: " + err.Error())
 	}
-	return frames.Encode(frames.Text, b)
+	return frames.Encode(frames.Text, bytes.TrimSuffix(b.Bytes(), []byte("\n")))
 }
 
 // EncodeEvent returns the frame of an event at a position. It is built once for
@@ -126,7 +171,7 @@ func EncodeEvent(ev *wire.Event, pos wire.Position) []byte {
 	// The header's size depends on the payload's, so the payload is written
 	// behind the largest header and the header is moved up to it.
 	b := make([]byte, frames.MaxHead, frames.MaxHead+96+len(ev.Name)+len(ev.ID)+len(pos.Epoch)+len(ev.Data)+
-		base64.StdEncoding.EncodedLen(len(ev.Binary)))
+		base64.StdEncoding.EncodedLen(ev.Size()-len(ev.Data))+len(ev.Attachments)*4)
 	b = append(b, `{"type":"event","event":`...)
 	b = appendString(b, ev.Name)
 	b = append(b, `,"id":`...)
@@ -138,17 +183,35 @@ func EncodeEvent(ev *wire.Event, pos wire.Position) []byte {
 	if ev.Binary != nil {
 		b = append(b, `","dataBase64":"`...)
 		b = base64.StdEncoding.AppendEncode(b, ev.Binary)
-		b = append(b, `"}`...)
+		b = append(b, '"')
 	} else {
 		b = append(b, `","data":`...)
 		b = append(b, ev.Data...)
-		b = append(b, '}')
+		b = appendAttachments(b, ev.Attachments)
 	}
+	if ev.Trace != "" {
+		b = appendString(append(b, `,"traceparent":`...), ev.Trace)
+	}
+	b = append(b, '}')
 	var head [frames.MaxHead]byte
 	h := frames.AppendHead(head[:0], frames.Text, len(b)-frames.MaxHead)
 	start := frames.MaxHead - len(h)
 	copy(b[start:], h)
 	return b[start:]
+}
+
+func appendAttachments(b []byte, attachments [][]byte) []byte {
+	if len(attachments) == 0 {
+		return b
+	}
+	b = append(b, `,"attachments":[`...)
+	for i, a := range attachments {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(base64.StdEncoding.AppendEncode(append(b, '"'), a), '"')
+	}
+	return append(b, ']')
 }
 
 // appendString appends s as a JSON string.

@@ -35,6 +35,8 @@ const (
 	Ping    Type = "ping"
 	Watch   Type = "watch"
 	Unwatch Type = "unwatch"
+	Emit    Type = "emit"
+	Ack     Type = "ack"
 )
 
 // Request is a client's message.
@@ -47,6 +49,24 @@ type Request struct {
 	Rooms []string `json:"rooms,omitempty"`
 	// Token replaces the session's token.
 	Token string `json:"token,omitempty"`
+	// Event is the name of what is emitted. Data or DataBase64 goes with it, or with an
+	// acknowledgement.
+	Event      string          `json:"event,omitempty"`
+	Data       json.RawMessage `json:"data,omitempty"`
+	DataBase64 []byte          `json:"dataBase64,omitempty"`
+	// Ack is that of the event that is acknowledged.
+	Ack uint64 `json:"ack,omitempty"`
+}
+
+// Args are what goes with an event or an acknowledgement.
+func (r *Request) Args() wire.Args {
+	switch {
+	case r.DataBase64 != nil:
+		return wire.OneBinary(r.DataBase64)
+	case r.Data != nil:
+		return wire.One(r.Data)
+	}
+	return wire.Args{}
 }
 
 // Decode reads a client's message. Its errors can be shown to the client.
@@ -85,11 +105,25 @@ func (r *Request) check() error {
 		if r.Token == "" {
 			return errors.New("auth needs a token")
 		}
+	case Emit:
+		if r.Event == "" {
+			return errors.New("emit needs an event, for example {\"type\":\"emit\",\"event\":\"typing\",\"data\":true}")
+		}
+		if err := wire.CheckEventName(r.Event); err != nil {
+			return err
+		}
+	case Ack:
+		if r.Ack == 0 {
+			return errors.New("ack needs the ack of the event that it answers")
+		}
 	case Ping:
 	case "":
-		return errors.New("type is missing: use join, leave, watch, unwatch, auth or ping")
+		return errors.New("type is missing: use join, leave, watch, unwatch, emit, ack, auth or ping")
 	default:
-		return fmt.Errorf("type %.32q is not known: use join, leave, watch, unwatch, auth or ping", r.Type)
+		return fmt.Errorf("type %.32q is not known: use join, leave, watch, unwatch, emit, ack, auth or ping", r.Type)
+	}
+	if r.Data != nil && r.DataBase64 != nil {
+		return errors.New("data and dataBase64 exclude each other")
 	}
 	return nil
 }

@@ -30,15 +30,15 @@ func TestDecode(t *testing.T) {
 		`{"type":1}`:                                "not a message of klaxon.v1.json: type cannot be number",
 		`{"type":"ping"} {}`:                        "send one JSON object in a message",
 		`{"typ":"ping"}`:                            `not a message of klaxon.v1.json: unknown field "typ"`,
-		`{}`:                                        "type is missing: use join, leave, watch, unwatch, auth or ping",
-		`{"type":"shout"}`:                          `type "shout" is not known: use join, leave, watch, unwatch, auth or ping`,
+		`{}`:                                        "type is missing: use join, leave, watch, unwatch, emit, ack, auth or ping",
+		`{"type":"shout"}`:                          `type "shout" is not known: use join, leave, watch, unwatch, emit, ack, auth or ping`,
 		`{"type":"join"}`:                           `join needs rooms, for example {"type":"join","rooms":["order:42"]}`,
 		`{"type":"join","rooms":[""]}`:              "a room's name has 1 to 128 bytes of UTF-8",
 		`{"type":"auth"}`:                           "auth needs a token",
 		`{"type":"ping","ref":"` + strings.Repeat("x", 80) + `"}`:          "ref is at most 64 bytes of JSON",
 		`{"type":"join","rooms":["` + strings.Repeat(`a","`, 100) + `z"]}`: "join takes at most 100 rooms",
 		`{"type":"join","rooms":["` + strings.Repeat("x", 129) + `"]}`:     "a room's name has 1 to 128 bytes of UTF-8",
-		`{"type":"` + strings.Repeat("x", 100) + `"}`:                      `type "` + strings.Repeat("x", 32) + `" is not known: use join, leave, watch, unwatch, auth or ping`,
+		`{"type":"` + strings.Repeat("x", 100) + `"}`:                      `type "` + strings.Repeat("x", 32) + `" is not known: use join, leave, watch, unwatch, emit, ack, auth or ping`,
 	} {
 		_, err := Decode([]byte(in))
 		got := ""

@@ -69,8 +69,66 @@ func marshal(v any) []byte {
 	return b
 }
 
+// EncodeArgsAck returns the answer to the event of an ack id: the text's frame and
+// those of its attachments.
+func EncodeArgsAck(namespace string, id uint64, args *wire.Args) []byte {
+	list := args.Array()
+	b := appendKind(begin(len(namespace)+24+len(list)), Ack, namespace, len(args.Attachments))
+	b = strconv.AppendUint(b, id, 10)
+	return appendAttachments(finish(append(b, list...)), args.Attachments)
+}
+
+// Emit is an event for one session alone.
+type Emit struct {
+	Name string
+	Args wire.Args
+	// ID asks for an acknowledgement; 0: none is wanted.
+	ID uint64
+	// Offset is the last argument; empty: there is none. It goes with no ID.
+	Offset string
+}
+
+// EncodeEmit returns the frames of an event for one session.
+func EncodeEmit(namespace string, e *Emit) []byte {
+	list := e.Args.Array()
+	b := appendKind(begin(len(namespace)+32+len(e.Name)+len(list)+len(e.Offset)), Event, namespace, len(e.Args.Attachments))
+	if e.ID > 0 {
+		b = strconv.AppendUint(b, e.ID, 10)
+	}
+	b = appendString(append(b, '['), e.Name)
+	b = appendElements(b, list)
+	if e.Offset != "" {
+		b = appendString(append(b, ','), e.Offset)
+	}
+	return appendAttachments(finish(append(b, ']')), e.Args.Attachments)
+}
+
+// appendElements appends the elements of a JSON array, each behind a comma.
+func appendElements(b, array []byte) []byte {
+	if inner := array[1 : len(array)-1]; len(inner) > 0 {
+		b = append(append(b, ','), inner...)
+	}
+	return b
+}
+
+// appendKind appends what stands before ack id and data, for a packet with so many
+// attachments.
+func appendKind(b []byte, t Type, namespace string, attachments int) []byte {
+	if attachments == 0 {
+		return appendHead(b, t, namespace)
+	}
+	b = append(b, byte(engineio.Message), '0'+byte(t+BinaryEvent-Event))
+	return appendNamespace(append(strconv.AppendInt(b, int64(attachments), 10), '-'), namespace)
+}
+
+func appendAttachments(b []byte, attachments [][]byte) []byte {
+	for _, a := range attachments {
+		b = append(frames.AppendHead(b, frames.Binary, len(a)), a...)
+	}
+	return b
+}
+
 const (
-	binaryCount = "1-"
 	placeholder = `{"_placeholder":true,"num":0}`
 )
 
@@ -79,30 +137,31 @@ const (
 // offset as the last argument; an empty offset is left out. It is built once for all
 // sessions of a namespace.
 func EncodeEvent(namespace string, ev *wire.Event, offset string) []byte {
-	b := begin(len(namespace) + len(ev.Name) + len(offset) + len(ev.Data) + len(ev.Binary) + len(binaryCount) + len(placeholder) + frames.MaxHead + 8)
+	attachments := ev.Attachments
 	if ev.Binary != nil {
-		b = appendBinaryHead(b, namespace)
-	} else {
-		b = appendHead(b, Event, namespace)
+		attachments = [][]byte{ev.Binary}
 	}
+	b := begin(len(namespace) + len(ev.Name) + len(offset) + ev.Size() + len(placeholder) + len(attachments)*frames.MaxHead + len(ev.Trace) + 32)
+	b = appendKind(b, Event, namespace, len(attachments))
 	b = append(b, '[')
 	b = appendString(b, ev.Name)
-	b = append(b, ',')
-	if ev.Binary != nil {
-		b = append(b, placeholder...)
-	} else {
-		b = append(b, ev.Data...)
+	switch {
+	case ev.Binary != nil:
+		b = append(append(b, ','), placeholder...)
+	case ev.Spread:
+		b = appendElements(b, ev.Data)
+	default:
+		b = append(append(b, ','), ev.Data...)
+	}
+	if ev.Trace != "" {
+		b = appendString(append(b, `,{"traceparent":`...), ev.Trace)
+		b = append(b, '}')
 	}
 	if offset != "" {
 		b = append(b, ',')
 		b = appendString(b, offset)
 	}
-	b = finish(append(b, ']'))
-	if ev.Binary != nil {
-		b = frames.AppendHead(b, frames.Binary, len(ev.Binary))
-		b = append(b, ev.Binary...)
-	}
-	return b
+	return appendAttachments(finish(append(b, ']')), attachments)
 }
 
 // begin returns a buffer for a text frame with a header of Socket.IO and n bytes. A
@@ -123,11 +182,6 @@ func finish(b []byte) []byte {
 // appendHead appends what stands before ack id and data.
 func appendHead(b []byte, t Type, namespace string) []byte {
 	return appendNamespace(append(b, byte(engineio.Message), '0'+byte(t)), namespace)
-}
-
-func appendBinaryHead(b []byte, namespace string) []byte {
-	b = append(b, byte(engineio.Message), '0'+byte(BinaryEvent))
-	return appendNamespace(append(b, binaryCount...), namespace)
 }
 
 func appendNamespace(b []byte, namespace string) []byte {

@@ -37,6 +37,7 @@ func payloads(t *testing.T, stream []byte) []string {
 }
 
 func TestEncode(t *testing.T) {
+	const two = `[{"_placeholder":true,"num":1},[{"_placeholder":true,"num":0}]]`
 	binary := &wire.Event{Name: "b", Binary: []byte{0, 255}}
 	created := &wire.Event{Name: "created", Data: json.RawMessage(`{"a":[1,null]}`)}
 	for name, tc := range map[string]struct {
@@ -59,7 +60,18 @@ func TestEncode(t *testing.T) {
 		"event with an odd name":      {EncodeEvent("/orders", &wire.Event{Name: "\"ä\n", Data: json.RawMessage(`1`)}, ""), []string{`42/orders,["\"ä\n",1]`}},
 		"binary event":                {EncodeEvent("/orders", binary, ""), []string{`451-/orders,["b",{"_placeholder":true,"num":0}]`, "bytes \x00\xff"}},
 		"binary event with an offset": {EncodeEvent("/", binary, "e.41"), []string{`451-["b",{"_placeholder":true,"num":0},"e.41"]`, "bytes \x00\xff"}},
-		"empty binary event":          {EncodeEvent("/", &wire.Event{Name: "b", Binary: []byte{}}, ""), []string{`451-["b",{"_placeholder":true,"num":0}]`, "bytes "}},
+		"spread event":                {EncodeEvent("/", &wire.Event{Name: "b", Data: json.RawMessage(`[1,"x"]`), Spread: true}, "e.1"), []string{`42["b",1,"x","e.1"]`}},
+		"event of no arguments":       {EncodeEvent("/", &wire.Event{Name: "b", Data: json.RawMessage(`[]`), Spread: true}, ""), []string{`42["b"]`}},
+		"event with attachments": {
+			EncodeEvent("/", &wire.Event{Name: "b", Data: json.RawMessage(two), Spread: true, Attachments: [][]byte{{1}, {2}}}, "e.1"),
+			[]string{`452-["b",` + two[1:len(two)-1] + `,"e.1"]`, "bytes \x01", "bytes \x02"},
+		},
+		"ack with attachments": {EncodeArgsAck("/x", 7, &wire.Args{List: json.RawMessage(two), Attachments: [][]byte{{1}, {2}}}), []string{`462-/x,7` + two, "bytes \x01", "bytes \x02"}},
+		"ack of nothing":       {EncodeArgsAck("/", 7, &wire.Args{}), []string{`437[]`}},
+		"emit":                 {EncodeEmit("/x", &Emit{Name: "b", Args: wire.Args{List: json.RawMessage(`[{"a":1}]`)}, Offset: "e.1"}), []string{`42/x,["b",{"a":1},"e.1"]`}},
+		"emit to be answered":  {EncodeEmit("/", &Emit{Name: "b", ID: 3}), []string{`423["b"]`}},
+		"emit of bytes":        {EncodeEmit("/", &Emit{Name: "b", ID: 3, Args: wire.OneBinary([]byte{9})}), []string{`451-3["b",{"_placeholder":true,"num":0}]`, "bytes \x09"}},
+		"empty binary event":   {EncodeEvent("/", &wire.Event{Name: "b", Binary: []byte{}}, ""), []string{`451-["b",{"_placeholder":true,"num":0}]`, "bytes "}},
 	} {
 		if got := payloads(t, tc.frames); !slices.Equal(got, tc.want) {
 			t.Errorf("%s:\n got %q\nwant %q", name, got, tc.want)

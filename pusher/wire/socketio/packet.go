@@ -8,6 +8,8 @@ import (
 	"encoding/json"
 	"errors"
 	"unicode/utf8"
+
+	"github.com/klaxon-dev/klaxon/pusher/wire"
 )
 
 // Type is a packet's type.
@@ -27,9 +29,6 @@ const (
 func (t Type) binary() bool { return t == BinaryEvent || t == BinaryAck }
 
 const (
-	// MaxAttachments is how many binary attachments a packet may have, as in the
-	// reference server.
-	MaxAttachments = 10
 	// MaxNamespace is the length of the longest namespace, in bytes.
 	MaxNamespace = 128
 	// maxID is the largest ack id that every client holds exactly.
@@ -74,11 +73,11 @@ func parse(b []byte) (p Packet, attachments int, err error) {
 	}
 	p.Type, b = Type(b[0]-'0'), b[1:]
 	if p.Type.binary() {
-		n, rest, ok := number(b, MaxAttachments)
+		n, rest, ok := number(b, wire.MaxAttachments)
 		if !ok || len(rest) == len(b) || len(rest) == 0 || rest[0] != '-' {
 			return Packet{}, 0, errCount
 		}
-		attachments, b = int(n), rest[1:] //nolint:gosec // at most MaxAttachments
+		attachments, b = int(n), rest[1:] //nolint:gosec // at most wire.MaxAttachments
 	}
 	if p.Namespace, b, err = namespace(b); err != nil {
 		return Packet{}, 0, err
@@ -148,8 +147,8 @@ func (p *Packet) check(attachments int) error {
 			return err
 		}
 	}
-	if p.Type.binary() {
-		return checkPlaceholders(p.Data, attachments)
+	if p.Type.binary() && wire.CheckPlaceholders(p.Data, attachments) != nil {
+		return errPlaceholder
 	}
 	return nil
 }
@@ -212,4 +211,23 @@ func (p *Packet) Event() (name string, args []json.RawMessage) {
 		args = append(args, json.RawMessage(e))
 	}
 	return name, args
+}
+
+// Args returns the arguments of an Event or BinaryEvent, or those of an Ack or
+// BinaryAck. The list is a copy.
+func (p *Packet) Args() wire.Args {
+	a := wire.Args{Attachments: p.Attachments, List: []byte{'['}}
+	named := p.Type == Event || p.Type == BinaryEvent
+	for e := range elements(p.Data) {
+		if named { // not an argument
+			named = false
+			continue
+		}
+		if len(a.List) > 1 {
+			a.List = append(a.List, ',')
+		}
+		a.List = append(a.List, e...)
+	}
+	a.List = append(a.List, ']')
+	return a
 }

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"github.com/klaxon-dev/klaxon/pusher/wire"
 )
 
 const limit = 1 << 16
@@ -221,7 +223,7 @@ func checkPacket(t *testing.T, p *Packet, most int) {
 	for _, a := range p.Attachments {
 		size += len(a)
 	}
-	if size > most || len(p.Attachments) > MaxAttachments || len(p.Namespace) > MaxNamespace || !utf8.ValidString(p.Namespace) ||
+	if size > most || len(p.Attachments) > wire.MaxAttachments || len(p.Namespace) > MaxNamespace || !utf8.ValidString(p.Namespace) ||
 		!strings.HasPrefix(p.Namespace, "/") || p.ID > maxID || p.Data != nil && !json.Valid(p.Data) {
 		t.Fatalf("accepted %+v", p)
 	}

@@ -108,6 +108,17 @@ func EncodeEvent(ev *wire.Event, pos wire.Position) []byte {
 	b := make([]byte, 0, len(`id: .|event: |data: {"dataBase64":""}||`)+len(pos.Epoch)+maxSeq+len(ev.Name)+len(ev.Data)+
 		base64.StdEncoding.EncodedLen(len(ev.Binary)))
 	b = appendID(b, pos)
+	return appendEvent(b, ev)
+}
+
+// EncodeDirect returns the block of an event for one session alone. It has no id: its
+// place is outside the channel's order.
+func EncodeDirect(ev *wire.Event) []byte { return appendEvent(nil, ev) }
+
+func appendEvent(b []byte, ev *wire.Event) []byte {
+	if ev.Trace != "" {
+		b = append(appendValue(append(b, "traceparent: "...), ev.Trace), '\n')
+	}
 	b = append(b, "event: "...)
 	b = appendValue(b, ev.Name)
 	b = append(b, "\ndata: "...)
@@ -115,10 +126,25 @@ func EncodeEvent(ev *wire.Event, pos wire.Position) []byte {
 		b = append(b, `{"dataBase64":"`...)
 		b = base64.StdEncoding.AppendEncode(b, ev.Binary)
 		b = append(b, `"}`...)
+	} else if len(ev.Attachments) > 0 {
+		b = appendAttached(b, ev)
 	} else {
 		b = appendLines(b, ev.Data)
 	}
 	return append(b, "\n\n"...)
+}
+
+// appendAttached appends data whose placeholders stand for attachments.
+func appendAttached(b []byte, ev *wire.Event) []byte {
+	b = appendLines(append(b, `{"data":`...), ev.Data)
+	b = append(b, `,"attachments":[`...)
+	for i, a := range ev.Attachments {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(base64.StdEncoding.AppendEncode(append(b, '"'), a), '"')
+	}
+	return append(b, `]}`...)
 }
 
 // maxSeq is the largest number of digits of a position's Seq.
