@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -30,6 +29,10 @@ import (
 // patience is how long a test waits for something that must come. It is far
 // more than is needed: the race detector on a loaded machine is slow.
 const patience = 90 * time.Second
+
+// host is where processes listen. On 127.0.0.1 somebody's outgoing connection may
+// take the port that was found for a process before the process does.
+const host = "127.10.20.30"
 
 const (
 	clientPassword = "client-password-of-tests"
@@ -289,12 +292,9 @@ func (b *broker) logged(text string) error {
 	return nil
 }
 
-// freeAddr is an address on loopback that nothing listens on, on a host of its
-// own: on 127.0.0.1 somebody's outgoing connection may take the port before the
-// process does.
+// freeAddr is an address on loopback that nothing listens on.
 func freeAddr(t *testing.T) string {
 	t.Helper()
-	host := fmt.Sprintf("127.%d.%d.%d", 1+rand.IntN(254), rand.IntN(256), 1+rand.IntN(254))
 	l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
 	if err != nil {
 		t.Fatal(err)
