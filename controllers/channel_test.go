@@ -239,7 +239,7 @@ var _ = Describe("The samples", func() {
 		}
 		list := &v1alpha1.ChannelList{}
 		Expect(api.List(ctx, list, client.InNamespace(string(s)))).To(Succeed())
-		Expect(list.Items).To(HaveLen(11))
+		Expect(list.Items).To(HaveLen(12))
 		for i := range list.Items {
 			says(ctx, &list.Items[i], is("Accepted", "Accepted"))
 		}

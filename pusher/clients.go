@@ -66,6 +66,7 @@ type attempt struct {
 	since        string   // an offset
 	resume       string   // a resume token
 	remote       netip.AddrPort
+	headers      map[string]string // for the channel's rule; nil: it does not ask
 }
 
 // refused is an answer in HTTP to an attempt.
@@ -85,6 +86,7 @@ func (srv *Server) decide(a attempt) (*hello, *refused) {
 	snap := srv.current.Load()
 	if snap.channels[a.channel] != nil {
 		if err := snap.verifier.Origin(a.channel, a.origin, a.host); err != nil {
+			snap.channels[a.channel].refuseClient(err)
 			return nil, &refused{http.StatusForbidden, err.Error()}
 		}
 	}
@@ -95,7 +97,7 @@ func (srv *Server) decide(a attempt) (*hello, *refused) {
 	if err != nil {
 		return nil, &refused{http.StatusBadRequest, err.Error()}
 	}
-	h := srv.admit(snap, a.channel, a.token)
+	h := srv.admit(snap, &a)
 	h.rooms, h.watch, h.remote, h.resumes = a.rooms, a.watch, a.remote, resumes
 	return h, nil
 }
@@ -111,8 +113,8 @@ func (srv *Server) Upgrade(c *acceptor.Conn) bool {
 	if !ok || bytes.IndexByte(name, '/') >= 0 || bytes.Count(r.Query, []byte("&")) > maxParameters {
 		return false
 	}
-	if ch := srv.current.Load().channels[string(name)]; ch != nil && ch.greets() {
-		return false // its handler is asked first
+	if snap := srv.current.Load(); snap.asksHeaders(string(name)) {
+		return false
 	}
 	a := attempt{channel: string(name), host: string(r.Host), origin: string(r.Origin), remote: c.Remote}
 	var query url.Values
@@ -174,7 +176,7 @@ func (srv *Server) serveWebSocket(w http.ResponseWriter, r *http.Request) {
 		since: query.Get("since"), resume: query.Get("resume"),
 		token: token(r.Header.Get("Authorization"), r.Header.Values("Sec-Websocket-Protocol"), query),
 	}
-	a.remote, _ = netip.ParseAddrPort(r.RemoteAddr) // as net/http writes it
+	srv.visit(&a, r)
 	h, no := srv.decide(a)
 	if no != nil {
 		if no.status == http.StatusServiceUnavailable {
@@ -207,10 +209,22 @@ func checkRooms(rooms []string) error {
 	return nil
 }
 
+// visit notes where a request comes from and, if that matters, what it says.
+func (srv *Server) visit(a *attempt, r *http.Request) {
+	a.remote, _ = netip.ParseAddrPort(r.RemoteAddr) // as net/http writes it
+	if srv.current.Load().verifier.WantsHeaders(a.channel) {
+		_, a.headers = describe(r)
+	}
+}
+
 // admit decides whether a client may have a session, and counts it if so.
-func (srv *Server) admit(snap *snapshot, name, token string) *hello {
-	ch := snap.channels[name]
-	client, err := snap.verifier.Client(name, token)
+func (srv *Server) admit(snap *snapshot, a *attempt) *hello {
+	ch := snap.channels[a.channel]
+	client, err := snap.verifier.Client(a.channel, a.token)
+	if err == nil {
+		err = snap.verifier.MayConnect(a.channel, &client, auth.Visit{Remote: a.remote.Addr(), Headers: a.headers})
+	}
+	ch.refuseClient(err)
 	var refused *auth.Error
 	if errors.As(err, &refused) {
 		return &hello{refusal: refusal{code: closeCode(refused.Code()), reason: refused.Error()}}
@@ -219,6 +233,7 @@ func (srv *Server) admit(snap *snapshot, name, token string) *hello {
 		return &hello{refusal: refusal{code: wire.CloseUnauthorized, reason: wire.CloseUnauthorized.Reason()}}
 	}
 	if !ch.counters.take(ch.Limits.Connections) {
+		ch.counters.refuse(refusedFull)
 		return &hello{refusal: refusal{code: wire.CloseTryLater, reason: wire.CloseTryLater.Reason()}}
 	}
 	return &hello{channel: ch, client: client}

@@ -8,7 +8,6 @@ import (
 	"cmp"
 	"math/rand/v2"
 	"net/http"
-	"net/netip"
 	"time"
 
 	"github.com/klaxon-dev/klaxon/pusher/hub"
@@ -42,7 +41,7 @@ func (srv *Server) serveEventStream(w http.ResponseWriter, r *http.Request) {
 			a.since = nowhere.String()
 		}
 	}
-	a.remote, _ = netip.ParseAddrPort(r.RemoteAddr) // as net/http writes it
+	srv.visit(&a, r)
 	snap := srv.current.Load()
 	allowed := a.origin != "" && snap.verifier.Origin(a.channel, a.origin, a.host) == nil
 	w.Header().Set("Vary", "Origin")

@@ -43,6 +43,7 @@ var (
 	latencyDesc     = desc("publish_to_write_seconds", "Time from an event's acceptance to its last write on a loop.")
 	callsDesc       = desc("handler_calls_total", "Calls of handlers, by channel and result.", "channel", "result")
 	callingDesc     = desc("handler_calls", "Calls of handlers now, by channel and whether they are under way or wait.", "channel", "state")
+	refusedDesc     = desc("refused_total", "What clients were refused, by channel and reason.", "channel", "reason")
 	settingsDesc    = desc("settings_info", "The settings that are served, by revision.", "revision")
 )
 
@@ -68,7 +69,7 @@ func (m *metrics) handler() http.Handler {
 func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		connectionsDesc, openedDesc, publishedDesc, keptDesc, keptBytesDesc, resumesDesc, replayedDesc, brokerDesc, parkedDesc, deliveriesDesc, droppedDesc, bytesDesc,
-		closesDesc, lagDesc, longestDesc, latencyDesc, settingsDesc, callsDesc, callingDesc,
+		closesDesc, lagDesc, longestDesc, latencyDesc, settingsDesc, callsDesc, callingDesc, refusedDesc,
 	} {
 		ch <- d
 	}
@@ -87,6 +88,9 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	for name, c := range snap.channels {
 		gauge(connectionsDesc, float64(c.counters.connections.Load()), name)
 		counter(publishedDesc, c.counters.published.Load(), name)
+		for why, n := range reasonNames {
+			counter(refusedDesc, c.counters.refused[why].Load(), name, n)
+		}
 		results, under, waiting := handlers.Sum(c.targets)
 		for r, n := range results {
 			counter(callsDesc, n, name, r.String())

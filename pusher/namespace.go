@@ -159,17 +159,31 @@ func (sh *shard) admit(e *engine, p *socketio.Packet) (*admission, *socketio.Con
 	if e.said != nil {
 		a.said.Token = cmp.Or(a.said.Token, e.said.token)
 		if err := snap.verifier.Origin(name, e.said.origin, e.said.host); err != nil {
+			a.channel.refuseClient(err)
 			return refuse(codeForbidden, err.Error())
 		}
 	}
-	if a.client, err = snap.verifier.Client(name, a.said.Token); err != nil {
+	a.client, err = snap.verifier.Client(name, a.said.Token)
+	if err == nil {
+		from := auth.Visit{Remote: e.remote.addr()}
+		if e.said != nil {
+			from.Headers = e.said.headers
+		}
+		err = snap.verifier.MayConnect(name, &a.client, from)
+	}
+	if err != nil {
+		a.channel.refuseClient(err)
 		var refused *auth.Error
 		if errors.As(err, &refused) && refused.Code() == auth.CodeNotAllowed {
 			return refuse(codeForbidden, err.Error())
 		}
 		return refuse(codeToken, err.Error())
 	}
-	if sh.server.draining.Load() || !a.channel.counters.take(a.channel.Limits.Connections) {
+	if sh.server.draining.Load() {
+		return refuse(codeFull, wire.CloseTryLater.Reason())
+	}
+	if !a.channel.counters.take(a.channel.Limits.Connections) {
+		a.channel.counters.refuse(refusedFull)
 		return refuse(codeFull, wire.CloseTryLater.Reason())
 	}
 	return a, nil

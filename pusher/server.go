@@ -64,6 +64,7 @@ type Server struct {
 	// Shared.
 	current       atomic.Pointer[snapshot]
 	settingsError atomic.Pointer[string]
+	complaints    complaints
 	leaving       atomic.Bool // Drain has begun
 	draining      atomic.Bool // nobody is let in any more
 	resumes       resumeCounts

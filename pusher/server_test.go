@@ -429,7 +429,7 @@ func TestAHandshakeThatStraddlesAReload(t *testing.T) {
 	}
 	for name, want := range map[string]wire.CloseCode{"orders": wire.CloseTryLater, "gone": wire.CloseChannelGone} {
 		ours, theirs := socketPair(t)
-		h := srv.admit(stale, name, "")
+		h := srv.admit(stale, &attempt{channel: name})
 		if h.channel == nil {
 			t.Fatalf("%s: the old settings refuse: %+v", name, h.refusal)
 		}

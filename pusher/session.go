@@ -13,6 +13,7 @@ import (
 	"github.com/klaxon-dev/klaxon/pusher/hub"
 	"github.com/klaxon-dev/klaxon/pusher/loop"
 	"github.com/klaxon-dev/klaxon/pusher/settings"
+	"github.com/klaxon-dev/klaxon/pusher/settings/rules"
 	"github.com/klaxon-dev/klaxon/pusher/wire"
 	"github.com/klaxon-dev/klaxon/pusher/wire/plain"
 )
@@ -62,9 +63,9 @@ type address struct {
 
 func addressOf(a netip.AddrPort) address { return address{a.Addr().As16(), a.Port()} }
 
-func (a address) String() string {
-	return netip.AddrPortFrom(netip.AddrFrom16(a.ip).Unmap(), a.port).String()
-}
+func (a address) addr() netip.Addr { return netip.AddrFrom16(a.ip).Unmap() }
+
+func (a address) String() string { return netip.AddrPortFrom(a.addr(), a.port).String() }
 
 // failure says why something that a client asked for, or a part of it, was not done.
 type failure struct {
@@ -157,7 +158,7 @@ func (sh *shard) join(s uint32, rooms []string) *failure {
 	verifier := sh.server.current.Load().verifier
 	var forbidden []string
 	for i, room := range rooms {
-		if !verifier.MayJoin(&ses.client, room) {
+		if !verifier.MayJoin(ses.channel.Name, &ses.client, room) {
 			forbidden = append(forbidden, room)
 			continue
 		}
@@ -167,6 +168,10 @@ func (sh *shard) join(s uint32, rooms []string) *failure {
 	}
 	if forbidden == nil {
 		return nil
+	}
+	ses.channel.counters.refuse(refusedJoin)
+	if ses.channel.Clients.Rules[string(rules.Join)] != "" {
+		return &failure{plain.CodeForbidden, "this channel's rules do not let you join these rooms", forbidden}
 	}
 	return &failure{plain.CodeForbidden, "these rooms are not among the rooms of your token", forbidden}
 }
@@ -200,13 +205,19 @@ func (sh *shard) renew(s uint32, token string) *failure {
 	case client.User() != ses.subject():
 		return &failure{Code: plain.CodeToken, Message: "the token is another user's: connect anew to become another user"}
 	}
+	if err := verifier.MayRenew(ses.channel.Name, &client, ses.remote.addr()); err != nil {
+		return &failure{Code: plain.CodeForbidden, Message: err.Error()}
+	}
+	if err := verifier.MayRenew(ses.channel.Name, &client, ses.remote.addr()); err != nil {
+		return &failure{Code: plain.CodeForbidden, Message: err.Error()}
+	}
 	if t := ses.talk; t != nil && t.named {
 		client = client.As(ses.client.User())
 	}
 	ses.client = client
 	granted := sh.table.Granted(s)
 	for _, room := range sh.table.Rooms(s) {
-		if !verifier.MayJoin(&client, room) && !slices.Contains(granted, room) {
+		if !verifier.MayJoin(ses.channel.Name, &client, room) && !slices.Contains(granted, room) {
 			sh.leaveRoom(s, room)
 		}
 	}

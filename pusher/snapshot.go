@@ -29,7 +29,7 @@ type snapshot struct {
 	namespaces map[string]*channel
 	maxPayload int // bytes of a client's packet
 	deflate    bool
-	greets     bool // some channel has a handler that decides who may connect
+	asks       bool // some channel asksHeaders
 }
 
 // channel is a Channel as the clients listener needs it. The counters live as
@@ -44,6 +44,7 @@ type channelCounters struct {
 	number      uint32 // tells Channels apart
 	connections atomic.Int64
 	published   atomic.Uint64
+	refused     [reasons]atomic.Uint64
 
 	// Guarded by attachment.
 	attachment sync.Mutex
@@ -94,10 +95,17 @@ func build(prev *snapshot, s *settings.Settings, caller *handlers.Caller) (*snap
 		}
 		next.maxPayload = max(next.maxPayload, int(c.Limits.EventBytes))
 		next.deflate = next.deflate || c.Compression != nil
-		next.greets = next.greets || ch.handler(settings.OnConnect) != nil
+		next.asks = next.asks || next.asksHeaders(c.Name)
 	}
 	next.rules = &events.Rules{Authorizer: v, Channel: next.channel, Open: s.Pusher.OpenPublishing}
 	return next, nil
+}
+
+// asksHeaders reports whether somebody must know what the handshake of a channel's
+// client says before it is let in: a handler, or a rule.
+func (s *snapshot) asksHeaders(name string) bool {
+	ch := s.channels[name]
+	return ch != nil && (ch.greets() || s.verifier.WantsHeaders(name))
 }
 
 // channel returns a Channel's settings; nil: there is none of the name.
@@ -119,6 +127,7 @@ func (srv *Server) Reload(s *settings.Settings) error {
 		srv.refuse(err)
 		return err
 	}
+	next.verifier.Undecided = srv.undecided
 	change := diff(prev, next)
 
 	// A Channel's log and its place in the tables are there before anybody may

@@ -60,7 +60,7 @@ func (srv *Server) serveEngine(w http.ResponseWriter, r *http.Request) {
 		problem(w, http.StatusServiceUnavailable, "this push server takes no more connections now")
 	default:
 		h := &engineHello{said: said{origin: origin, host: r.Host, token: token(r.Header.Get("Authorization"), nil, query)}}
-		if srv.current.Load().greets {
+		if srv.current.Load().asks {
 			h.said.query, h.said.headers = describe(r)
 		}
 		h.remote, _ = netip.ParseAddrPort(r.RemoteAddr) // as net/http writes it
@@ -122,7 +122,7 @@ func (srv *Server) serveSession(w http.ResponseWriter, r *http.Request, sid stri
 func (srv *Server) upgradeEngine(c *acceptor.Conn) bool {
 	query, err := url.ParseQuery(string(c.Request.Query))
 	snap := srv.current.Load()
-	if err != nil || snap.greets || query.Get("transport") != "websocket" || query.Get("EIO") != strconv.Itoa(engineio.Version) || query.Has("sid") ||
+	if err != nil || snap.asks || query.Get("transport") != "websocket" || query.Get("EIO") != strconv.Itoa(engineio.Version) || query.Has("sid") ||
 		srv.draining.Load() || srv.Room() <= 0 || !snap.verifier.SomeOrigin(string(c.Request.Origin), string(c.Request.Host)) {
 		return false
 	}

@@ -176,10 +176,16 @@ func (sh *shard) emit(s uint32, e *emission) {
 	n := turn{target: ch.handler(e.name), stream: ch.streams(e.name), kind: handlers.TypeEvent, size: e.args.Size(), reply: e.reply}
 	switch {
 	case !sh.talkOf(s).emitted.pour(ch.Limits.EmitRate, time.Now()):
+		ch.counters.refuse(refusedEmitRate)
 		e.reply(nil, &failure{Code: plain.CodeRate, Message: fmt.Sprintf("a client of this channel may emit %d events a second: emit more slowly", ch.Limits.EmitRate)})
 		return
 	case n.target == nil && !n.stream:
+		ch.counters.refuse(refusedNotHandled)
 		e.reply(nil, &failure{Code: plain.CodeNotHandled, Message: fmt.Sprintf("nobody handles %.64q here: name it in one of the Channel's handlers", e.name)})
+		return
+	case !sh.server.current.Load().verifier.MayEmit(ch.Name, &sh.sessions.At(s).client, e.name):
+		ch.counters.refuse(refusedEmit)
+		e.reply(nil, &failure{Code: plain.CodeForbidden, Message: fmt.Sprintf("this channel's rules do not let you emit %.64q", e.name)})
 		return
 	case int64(n.size) > ch.Limits.EventBytes:
 		e.reply(nil, &failure{Code: plain.CodeTooLarge, Message: fmt.Sprintf("the event has %d bytes, more than the %d that this channel takes", n.size, ch.Limits.EventBytes)})

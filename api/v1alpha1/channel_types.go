@@ -149,6 +149,39 @@ type ClientsSpec struct {
 	// +listType=atomic
 	// +optional
 	JWT []JWTIssuer `json:"jwt,omitempty"`
+
+	// Rules say in CEL what clients may do.
+	// +optional
+	Rules *RulesSpec `json:"rules,omitempty"`
+}
+
+// RulesSpec says in CEL (https://cel.dev) what clients may do. Rules can use claims (of the
+// token, {} for anonymous clients) and user (its sub, "" for anonymous clients), and what
+// is said with each. One that cannot be evaluated for somebody, because a claim is missing
+// or it takes too long, allows nothing; the push server's log says why.
+type RulesSpec struct {
+	// Connect: who may connect. It can use remote (the client's IP address) and headers (some
+	// of the handshake's, names in lower case) as well. It is asked after clients.jwt and
+	// clients.anonymous, which say who is verified. Default: whoever they let in.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=2048
+	// +optional
+	Connect string `json:"connect,omitempty"`
+
+	// Join: which rooms a client may join. It can use room as well. It stands in the place of
+	// the default: rooms that the token's claim "rooms" lists, as names, "prefix*" or
+	// "*"; on an anonymous Channel every room.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=2048
+	// +optional
+	Join string `json:"join,omitempty"`
+
+	// Emit: which events a client may emit to the Channel's handlers. It can use event as
+	// well. Default: those that handlers name.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=2048
+	// +optional
+	Emit string `json:"emit,omitempty"`
 }
 
 // Origin is a web origin (RFC 6454): scheme://host[:port].
@@ -185,6 +218,14 @@ type JWTIssuer struct {
 	// 64 of them. With several, to replace one by another, tokens name theirs (kid).
 	// +optional
 	JWKSSecretRef *SecretKeyRef `json:"jwksSecretRef,omitempty"`
+
+	// ClockSkew is how far the issuer's clock may differ: tokens are taken this much before
+	// they are valid and after they expire. From 1s to 5m. Default: 30s.
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=20
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]{1,6}([.][0-9]{1,3})?(h|m|s)|[0-9]{1,6}ms){1,4}$') && duration(self) >= duration('1s') && duration(self) <= duration('5m')",message="clockSkew is a duration from 1s to 5m, for example 30s"
+	// +optional
+	ClockSkew *metav1.Duration `json:"clockSkew,omitempty"`
 }
 
 // PublisherSpec allows one publisher: a ServiceAccount with its own projected

@@ -54,6 +54,8 @@ const (
 	ReasonSecretInvalid = "SecretInvalid"
 	// ReasonNamespaceTaken: an older Channel of the Pusher has the Socket.IO namespace.
 	ReasonNamespaceTaken = "NamespaceTaken"
+	// ReasonRuleInvalid: a rule of spec.clients.rules is not CEL that can be evaluated.
+	ReasonRuleInvalid = "RuleInvalid"
 	// ReasonHandlerNotAllowed: a handler's url is not of an origin that the Pusher allows.
 	ReasonHandlerNotAllowed = "HandlerNotAllowed"
 	// ReasonSettingsTooLarge: the Pusher's settings have no room left for this Channel.

@@ -5,6 +5,7 @@ package v1alpha1_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -369,4 +370,21 @@ func TestPodTemplateRules(t *testing.T) {
 		{in("priorityClassName: ''"), "spec.podTemplate.priorityClassName"},
 		{in("priorityClassName: " + long(254)), "Too long: may not be more than 253"},
 	}.run(t, "Pusher")
+}
+
+func TestAuthorizationRules(t *testing.T) {
+	in := func(s string) string { return "{clients: {rules: " + s + "}}" }
+	issuer := func(s string) string {
+		return "{clients: {jwt: [{issuer: i, audiences: [a], hmacSecretRef: {name: s, key: k}, " + s + "}]}}"
+	}
+	rules{
+		{in("{connect: 'claims.a', join: 'room == user', emit: 'true'}"), ""},
+		{in("{}"), ""},
+		{in("{join: ''}"), "join"},
+		{in("{join: '" + strings.Repeat("a", 2049) + "'}"), "Too long: may not be more than 2048"},
+		{issuer("clockSkew: 5m"), ""},
+		{issuer("clockSkew: 1s"), ""},
+		{issuer("clockSkew: 0s"), "clockSkew is a duration from 1s to 5m"},
+		{issuer("clockSkew: 301s"), "clockSkew is a duration from 1s to 5m"},
+	}.run(t, "Channel")
 }

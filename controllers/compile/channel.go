@@ -6,12 +6,14 @@ package compile
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/api/resource"
 
 	"github.com/klaxon-dev/klaxon/api/v1alpha1"
 	"github.com/klaxon-dev/klaxon/pusher/settings"
+	"github.com/klaxon-dev/klaxon/pusher/settings/rules"
 )
 
 // channelSettings compiles one Channel, or says why it cannot be served.
@@ -49,7 +51,7 @@ func clients(spec *v1alpha1.ClientsSpec, read secretReader) (settings.Clients, *
 		out.AllowedOrigins = append(out.AllowedOrigins, string(o))
 	}
 	for _, j := range spec.JWT {
-		one := settings.JWTIssuer{Issuer: j.Issuer, Audiences: j.Audiences}
+		one := settings.JWTIssuer{Issuer: j.Issuer, Audiences: j.Audiences, ClockSkew: settings.Duration(duration(j.ClockSkew, 0))}
 		var refusal *Refusal
 		switch {
 		case j.HMACSecretRef != nil && j.JWKSSecretRef == nil:
@@ -63,6 +65,33 @@ func clients(spec *v1alpha1.ClientsSpec, read secretReader) (settings.Clients, *
 			return out, refusal
 		}
 		out.JWT = append(out.JWT, one)
+	}
+	var refusal *Refusal
+	out.Rules, refusal = clientRules(spec.Rules)
+	return out, refusal
+}
+
+// clientRules compiles rules to see that push servers can.
+func clientRules(spec *v1alpha1.RulesSpec) (map[string]string, *Refusal) {
+	if spec == nil {
+		return nil, nil
+	}
+	out := map[string]string{}
+	var wrong []string
+	for _, r := range []struct {
+		kind   rules.Kind
+		source string
+	}{{rules.Connect, spec.Connect}, {rules.Join, spec.Join}, {rules.Emit, spec.Emit}} {
+		if r.source == "" {
+			continue
+		}
+		if _, err := rules.Parse(r.kind, r.source); err != nil {
+			wrong = append(wrong, fmt.Sprintf("clients.rules.%s: %s", r.kind, err))
+		}
+		out[string(r.kind)] = r.source
+	}
+	if wrong != nil {
+		return nil, &Refusal{v1alpha1.ReasonRuleInvalid, strings.Join(wrong, "; ")}
 	}
 	return out, nil
 }

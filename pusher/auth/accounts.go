@@ -112,7 +112,7 @@ func (v *Verifier) checkAccount(c *jwt.Claims) (settings.ServiceAccount, *Error)
 	if c.Expiry != nil && c.Expiry.Time().Sub(c.IssuedAt.Time()) > maxAccountLifetime {
 		return none, invalid("the token lives longer than 24 h: ask for one with an expirationSeconds of at most 86400")
 	}
-	if err := v.checkTimes(c, jwt.Expected{AnyAudience: audiences}); err != nil {
+	if err := v.checkTimes(c, jwt.Expected{AnyAudience: audiences}, Skew); err != nil {
 		return none, err
 	}
 	return settings.ServiceAccount{Namespace: namespace, Name: name}, nil

@@ -74,7 +74,7 @@ func TestATokenThatSaysMuchIsGoodAndNotKept(t *testing.T) {
 	for _, n := range []int{maxCached / 4, maxCached} {
 		token := sign(t, jose.HS256, hmacKey, clientToken().with("rooms", []string{strings.Repeat("r", n)}))
 		before := len(v.clients.fresh)
-		if c, err := v.Client("orders", token); err != nil || !v.MayJoin(&c, strings.Repeat("r", n)) {
+		if c, err := v.Client("orders", token); err != nil || !v.MayJoin("orders", &c, strings.Repeat("r", n)) {
 			t.Fatalf("%d bytes: %v", n, err)
 		}
 		if kept := len(v.clients.fresh) > before; kept != (n < maxCached) {

@@ -15,7 +15,9 @@ import (
 // nothing else is taken for one.
 func FuzzClientIsCarried(f *testing.F) {
 	rooms := []string{"a", "order:*", ""}
-	c := newClient(&clientClaims{Claims: jwt.Claims{Subject: "ann", Expiry: jwt.NewNumericDate(time.Unix(1e9, 0))}, Rooms: &rooms}, everyRoom)
+	c := newClient(&clientClaims{Claims: jwt.Claims{Subject: "ann", Expiry: jwt.NewNumericDate(time.Unix(1e9, 0))}, Rooms: &rooms}, nil, everyRoom)
+	ruled := newClient(&clientClaims{Claims: jwt.Claims{Subject: "ann"}, Rooms: &rooms}, []byte(`{"a":1}`), 0)
+	f.Add(ruled.Bytes())
 	f.Add(c.Bytes())
 	f.Add(anonymous.Bytes())
 	f.Add(c.Bytes()[:len(c.Bytes())-2])
@@ -29,6 +31,10 @@ func FuzzClientIsCarried(f *testing.F) {
 			t.Errorf("%q became %q", b, got.Bytes())
 		}
 		for range got.rooms { // does not panic
+		}
+		claims := got.claims()
+		if got.forgetClaims(); got.claims() != "" || len(claims) > len(b) {
+			t.Errorf("%q has claims %q, and then %q", b, claims, got.claims())
 		}
 	})
 	var got Client

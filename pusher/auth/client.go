@@ -4,6 +4,7 @@
 package auth
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"slices"
@@ -14,7 +15,6 @@ import (
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-jose/go-jose/v4/jwt"
 
-	"github.com/klaxon-dev/klaxon/pusher/settings"
 	"github.com/klaxon-dev/klaxon/pusher/wire"
 )
 
@@ -25,7 +25,7 @@ var hmacAlgorithms = []jose.SignatureAlgorithm{jose.HS256, jose.HS384, jose.HS51
 // Client is who connects to a channel. It is kept for as long as its session, so
 // it is small: one string holds all that it says.
 type Client struct {
-	said      string // the user, then each room with two bytes before it for its length
+	said      string // the user, then the claims if hasClaims, then each room; with two bytes before each of these for its length
 	userBytes uint16
 	flags     clientFlags
 	expires   int64 // Unix seconds; 0: never
@@ -36,23 +36,33 @@ type clientFlags uint8
 const (
 	isAnonymous clientFlags = 1 << iota
 	everyRoom               // lifts the question
+	hasClaims               // some rule needs them
 )
 
 // anonymous is every client that sent no token.
 var anonymous = Client{flags: isAnonymous | everyRoom}
 
-// newClient makes a client of a token's claims.
-func newClient(claims *clientClaims, flags clientFlags) Client {
-	c := Client{flags: flags, userBytes: uint16(len(claims.Subject)), expires: claims.Expiry.Time().Add(Skew).Unix()} //nolint:gosec // wire.MaxUserName
+// newClient makes a client of a token's claims. The JSON of all of them is kept if it is
+// not empty.
+func newClient(claims *clientClaims, raw []byte, flags clientFlags) Client {
+	c := Client{flags: flags, userBytes: uint16(len(claims.Subject))} //nolint:gosec // wire.MaxUserName
 	said := []byte(claims.Subject)
+	if len(raw) > 0 {
+		c.flags |= hasClaims
+		said = appendPart(said, string(raw))
+	}
 	if claims.Rooms != nil {
 		for _, room := range *claims.Rooms {
-			said = binary.BigEndian.AppendUint16(said, uint16(len(room))) //nolint:gosec // a token is smaller: MaxTokenBytes
-			said = append(said, room...)
+			said = appendPart(said, room)
 		}
 	}
 	c.said = string(said)
 	return c
+}
+
+func appendPart(said []byte, part string) []byte {
+	said = binary.BigEndian.AppendUint16(said, uint16(len(part))) //nolint:gosec // a token is smaller: MaxTokenBytes
+	return append(said, part...)
 }
 
 // User is the token's "sub"; empty when Anonymous.
@@ -97,21 +107,55 @@ func (c *Client) UnmarshalBinary(b []byte) error {
 	if c.said = string(b[head:]); int(c.userBytes) > len(c.said) {
 		return errors.New("auth: not a client")
 	}
-	for rooms := c.said[c.userBytes:]; len(rooms) > 0; {
+	parts := c.said[c.userBytes:]
+	if c.flags&hasClaims != 0 && parts == "" {
+		return errors.New("auth: not a client")
+	}
+	for len(parts) > 0 {
 		n := 2
-		if len(rooms) >= n {
-			n += int(rooms[0])<<8 + int(rooms[1])
+		if len(parts) >= n {
+			n += int(parts[0])<<8 + int(parts[1])
 		}
-		if n > len(rooms) {
+		if n > len(parts) {
 			return errors.New("auth: not a client")
 		}
-		rooms = rooms[n:]
+		parts = parts[n:]
 	}
 	return nil
 }
 
+// claims are the JSON of the token's claims; empty where no rule needs them.
+func (c *Client) claims() string {
+	if c.flags&hasClaims == 0 {
+		return ""
+	}
+	for first := range c.parts {
+		return first
+	}
+	return ""
+}
+
+// forgetClaims lets go of the claims.
+func (c *Client) forgetClaims() {
+	if c.flags&hasClaims != 0 {
+		c.said = c.User() + c.said[int(c.userBytes)+2+len(c.claims()):]
+		c.flags &^= hasClaims
+	}
+}
+
 // rooms are the patterns of the token's claim.
 func (c *Client) rooms(yield func(string) bool) {
+	first := c.flags&hasClaims != 0
+	for part := range c.parts {
+		if !first && !yield(part) {
+			return
+		}
+		first = false
+	}
+}
+
+// parts are what follows the user.
+func (c *Client) parts(yield func(string) bool) {
 	for all := c.said[c.userBytes:]; len(all) > 0; {
 		n := 2 + int(all[0])<<8 + int(all[1])
 		if !yield(all[2:n]) {
@@ -157,7 +201,7 @@ func (v *Verifier) Client(channelName, token string) (Client, error) {
 	if err != nil {
 		return Client{}, invalid("the token is not a JWT that is signed as those of this channel's issuers are")
 	}
-	claims, err := v.clientClaims(ch, tok)
+	claims, skew, err := v.clientClaims(ch, tok)
 	if err != nil {
 		return Client{}, err
 	}
@@ -165,7 +209,12 @@ func (v *Verifier) Client(channelName, token string) (Client, error) {
 	if claims.Rooms == nil && ch.anonymous {
 		flags = everyRoom
 	}
-	c := newClient(claims, flags)
+	var raw []byte
+	if ch.rules.claimsFirst {
+		raw = Claims(token)
+	}
+	c := newClient(claims, raw, flags)
+	c.expires = claims.Expiry.Time().Add(skew).Unix()
 	if len(c.said) <= maxCached {
 		v.clients.add(key, c, c.Expires())
 	}
@@ -174,10 +223,10 @@ func (v *Verifier) Client(channelName, token string) (Client, error) {
 
 // clientClaims verifies tok by the channel's issuers of its name. There can be
 // several of one name, while a key is replaced.
-func (v *Verifier) clientClaims(ch *channel, tok *jwt.JSONWebToken) (*clientClaims, error) {
+func (v *Verifier) clientClaims(ch *channel, tok *jwt.JSONWebToken) (*clientClaims, time.Duration, error) {
 	var named jwt.Claims
 	if err := tok.UnsafeClaimsWithoutVerification(&named); err != nil {
-		return nil, invalid("the token's claims cannot be read")
+		return nil, 0, invalid("the token's claims cannot be read")
 	}
 	failure := invalid("the token's issuer (iss) is not one of this channel")
 	trusted := false // a key fits: what is wrong then is worth more than "wrong key"
@@ -194,14 +243,17 @@ func (v *Verifier) clientClaims(ch *channel, tok *jwt.JSONWebToken) (*clientClai
 			continue
 		}
 		trusted = true
-		if failure = v.checkClient(&j.JWTIssuer, claims); failure == nil {
-			return claims, nil
+		if failure = v.checkClient(j, claims); failure == nil {
+			return claims, j.skew(), nil
 		}
 	}
-	return nil, failure
+	return nil, 0, failure
 }
 
 // verify checks a token's signature by the issuer's keys, and reads its claims.
+// skew is how far the issuer's clock may differ from ours.
+func (i *issuer) skew() time.Duration { return cmp.Or(i.ClockSkew.Std(), Skew) }
+
 func (i *issuer) verify(tok *jwt.JSONWebToken, claims *clientClaims) *Error {
 	head := tok.Headers[0]
 	hmac := slices.Contains(hmacAlgorithms, jose.SignatureAlgorithm(head.Algorithm))
@@ -224,8 +276,8 @@ func (i *issuer) verify(tok *jwt.JSONWebToken, claims *clientClaims) *Error {
 	return nil
 }
 
-func (v *Verifier) checkClient(j *settings.JWTIssuer, c *clientClaims) *Error {
-	if err := v.checkTimes(&c.Claims, jwt.Expected{Issuer: j.Issuer, AnyAudience: j.Audiences}); err != nil {
+func (v *Verifier) checkClient(j *issuer, c *clientClaims) *Error {
+	if err := v.checkTimes(&c.Claims, jwt.Expected{Issuer: j.Issuer, AnyAudience: j.Audiences}, j.skew()); err != nil {
 		return err
 	}
 	switch {
@@ -240,9 +292,9 @@ func (v *Verifier) checkClient(j *settings.JWTIssuer, c *clientClaims) *Error {
 }
 
 // checkTimes checks the claims that every kind of token has.
-func (v *Verifier) checkTimes(c *jwt.Claims, want jwt.Expected) *Error {
+func (v *Verifier) checkTimes(c *jwt.Claims, want jwt.Expected, skew time.Duration) *Error {
 	want.Time = v.clock()
-	err := c.ValidateWithLeeway(want, Skew)
+	err := c.ValidateWithLeeway(want, skew)
 	switch {
 	case errors.Is(err, jwt.ErrInvalidAudience):
 		return invalid("the token is meant for another audience (aud)")
@@ -263,20 +315,4 @@ func signatureError(err error) *Error {
 		return invalid("the issuer's key is too short for the token's algorithm: use HS256, or a longer key")
 	}
 	return invalid("the token's signature or claims are wrong")
-}
-
-// MayJoin reports whether c may be in the room. A token's claim "rooms" lists
-// what its holder may join: names, "prefix*", or "*" for every room; without
-// the claim it may join none. On an anonymous channel whoever shows no claim may
-// join every room.
-func (v *Verifier) MayJoin(c *Client, room string) bool {
-	if c.flags&everyRoom != 0 {
-		return true
-	}
-	for p := range c.rooms {
-		if prefix, ok := strings.CutSuffix(p, "*"); ok && strings.HasPrefix(room, prefix) || p == room {
-			return true
-		}
-	}
-	return false
 }

@@ -197,12 +197,12 @@ func TestMayJoin(t *testing.T) {
 			c, err := v.Client(tc.channel, token)
 			wantCode(t, err, "", token)
 			for _, r := range tc.yes {
-				if !v.MayJoin(&c, r) {
+				if !v.MayJoin(tc.channel, &c, r) {
 					t.Errorf("may not join %q", r)
 				}
 			}
 			for _, r := range tc.no {
-				if v.MayJoin(&c, r) {
+				if v.MayJoin(tc.channel, &c, r) {
 					t.Errorf("may join %q", r)
 				}
 			}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/klaxon-dev/klaxon/pusher/settings"
 	"github.com/klaxon-dev/klaxon/pusher/settings/keyset"
+	"github.com/klaxon-dev/klaxon/pusher/settings/rules"
 )
 
 const (
@@ -23,8 +24,8 @@ const (
 	// maxTokenHeader is the largest header (RFC 7515 section 4), in base64: what is in
 	// it is read before the signature says who wrote it, and costs milliseconds.
 	maxTokenHeader = 1 << 10
-	// Skew is how far an issuer's clock may differ from ours: a token is taken
-	// this much before its "nbf" and after its "exp".
+	// Skew is how far an issuer's clock may differ from ours, unless its settings say
+	// otherwise: a token is taken this much before its "nbf" and after its "exp".
 	Skew = 30 * time.Second
 )
 
@@ -38,6 +39,10 @@ type Verifier struct {
 	channels  map[string]*channel
 	origins   origins // of all channels
 
+	// Undecided is told of rules that could not be evaluated, which allows nothing. Nil:
+	// nobody is. It is set before the Verifier is used.
+	Undecided func(channelName string, kind rules.Kind, why error)
+
 	unknown       unknownKeys
 	clients       cache[Client]
 	accountTokens cache[settings.ServiceAccount]
@@ -50,6 +55,7 @@ type channel struct {
 	issuers    []issuer
 	algorithms []jose.SignatureAlgorithm // that the issuers' keys are for
 	publishers publishers
+	rules      *channelRules
 }
 
 // issuer is one whose clients' tokens are trusted: by an HMAC's key or, if that is nil, by
@@ -104,6 +110,10 @@ func newChannel(s *settings.Channel) (*channel, error) {
 			errs = append(errs, fmt.Errorf("%s.clients.allowedOrigins[%d]: %w", path, i, err))
 		}
 		c.origins.add(p)
+	}
+	var err error
+	if c.rules, err = newRules(s.Clients.Rules); err != nil {
+		errs = append(errs, fmt.Errorf("%s.clients.%w", path, err))
 	}
 	for i := range s.Clients.JWT {
 		if err := c.trust(&s.Clients.JWT[i]); err != nil {

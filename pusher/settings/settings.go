@@ -188,6 +188,10 @@ type Clients struct {
 	// AllowedOrigins as in the Channel. Empty: the origin's host must be the request's.
 	AllowedOrigins []string    `json:"allowedOrigins,omitempty"`
 	JWT            []JWTIssuer `json:"jwt,omitempty"`
+	// Rules are CEL expressions by which clients may "connect", "join" and "emit". Where
+	// there is none, connecting needs a token or Anonymous, joining the token's claim
+	// "rooms", emitting a handler of the event.
+	Rules map[string]string `json:"rules,omitempty"`
 }
 
 // JWTIssuer trusts one issuer's tokens.
@@ -198,6 +202,8 @@ type JWTIssuer struct {
 	HMACKey []byte `json:"hmacKey,omitempty"`
 	// JWKS is, in its place, the issuer's JSON Web Key Set (RFC 7517).
 	JWKS json.RawMessage `json:"jwks,omitempty"`
+	// ClockSkew is how far the issuer's clock may differ. 0: as with ServiceAccounts.
+	ClockSkew Duration `json:"clockSkew,omitempty"`
 }
 
 // Publishers says who may publish.

@@ -43,6 +43,8 @@ const (
 	MinSecretBytes = 32
 	// MaxEmitRate bounds how many events a session may emit each second.
 	MaxEmitRate = 10_000
+	// MaxClockSkew is how far an issuer's clock may differ.
+	MaxClockSkew = 5 * time.Minute
 	// MinHandlerTimeout and MaxHandlerTimeout bound how long a handler may take.
 	MinHandlerTimeout = 100 * time.Millisecond
 	MaxHandlerTimeout = 30 * time.Second
@@ -145,6 +147,7 @@ func (c *Channel) validate(at problems) {
 		p := at.at(".clients.jwt[%d]", i)
 		p.at(".issuer").check(j.Issuer != "", "is missing")
 		p.at(".audiences").check(len(j.Audiences) > 0, "is empty")
+		p.at(".clockSkew").check(j.ClockSkew == 0 || j.ClockSkew.Std() >= time.Second && j.ClockSkew.Std() <= MaxClockSkew, "%s is not from 1s to 5m", j.ClockSkew.Std())
 		p.at(".hmacKey").check(len(j.HMACKey) >= MinSecretBytes || len(j.HMACKey) == 0 && len(j.JWKS) > 0, "is shorter than %d bytes", MinSecretBytes)
 	}
 	for i, t := range c.Publishers.TokenSHA256 {
