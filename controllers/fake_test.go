@@ -50,6 +50,7 @@ type fakePod struct {
 	rejects     string // why it refuses every later settings
 	refused     bool   // it has refused settings
 	unknownKeys []string
+	unknownURLs []string
 	asked       int
 }
 
@@ -186,7 +187,7 @@ func (n *fakeNode) PodStatus(ctx context.Context, ip, token string) (*settings.S
 		return nil, controllers.ErrUnauthorized
 	}
 	out := &settings.Status{
-		Revision: p.served.Revision, Connections: p.connections, UnknownKeyIDs: p.unknownKeys,
+		Revision: p.served.Revision, Connections: p.connections, UnknownKeyIDs: p.unknownKeys, UnknownKeyURLs: p.unknownURLs,
 		Channels: map[string]settings.ChannelStatus{},
 	}
 	if p.refused {

@@ -81,6 +81,9 @@ func (r *PusherReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctr
 	if round.unknownKeys() {
 		r.gatherer.identity.refresh()
 	}
+	for _, url := range round.unknownURLs() {
+		r.gatherer.jwks.Refresh(url)
+	}
 	r.board.publish(req.NamespacedName, channelReports(&round))
 	err = r.writeStatus(ctx, pusher, pusherStatus(&round))
 	if apierrors.IsConflict(err) {

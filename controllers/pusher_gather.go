@@ -9,6 +9,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"sync"
@@ -25,6 +26,7 @@ import (
 
 	"github.com/klaxon-dev/klaxon/api/v1alpha1"
 	"github.com/klaxon-dev/klaxon/controllers/compile"
+	"github.com/klaxon-dev/klaxon/controllers/jwks"
 	"github.com/klaxon-dev/klaxon/controllers/keys"
 	"github.com/klaxon-dev/klaxon/controllers/render"
 	"github.com/klaxon-dev/klaxon/pusher/settings"
@@ -35,6 +37,7 @@ type gathered struct {
 	pusher     *v1alpha1.Pusher
 	channels   []v1alpha1.Channel
 	secrets    compile.Secrets
+	keySet     func(url string) (json.RawMessage, error)
 	issuer     *settings.ServiceAccountIssuer
 	adminToken string
 	seed       []byte
@@ -53,6 +56,7 @@ type gatherer struct {
 	own      client.Reader // cached metadata of the operator's own Secrets
 	offered  *offeredSecrets
 	identity *identity
+	jwks     *jwks.Source
 
 	mu sync.Mutex
 	// Guarded by mu.
@@ -76,6 +80,7 @@ func (g *gatherer) gather(ctx context.Context, p *v1alpha1.Pusher) (*gathered, e
 	if out.issuer, err = g.knownIssuer(ctx, p); err != nil {
 		return nil, err
 	}
+	out.keySet = g.keySets(ctx, p)
 	if out.channels, err = g.channels(ctx, p); err != nil {
 		return nil, err
 	}

@@ -55,7 +55,7 @@ func decide(in *gathered) round {
 	r := round{pusher: in.pusher, channels: in.channels, deployment: in.deployment}
 	input := compile.Input{
 		Pusher: in.pusher, Channels: in.channels, Secrets: in.secrets,
-		Issuer: in.issuer, AdminTokenSHA256: tokenSHA256(in.adminToken), SessionKey: keys.Derive(in.seed, "session key", settings.SessionKeyBytes),
+		KeySet: in.keySet, Issuer: in.issuer, AdminTokenSHA256: tokenSHA256(in.adminToken), SessionKey: keys.Derive(in.seed, "session key", settings.SessionKeyBytes),
 	}
 	var refusal *compile.Refusal
 	if r.brokerKind, r.managed, refusal = chooseBroker(in); r.managed != nil {
@@ -90,6 +90,16 @@ func (r *round) unknownKeys() bool {
 		}
 	}
 	return false
+}
+
+// unknownURLs are those of issuers whose keys are not all known.
+func (r *round) unknownURLs() (urls []string) {
+	for _, p := range r.pods {
+		if p.status != nil {
+			urls = append(urls, p.status.UnknownKeyURLs...)
+		}
+	}
+	return urls
 }
 
 // silent says whether a ready pod gave no answer, which may have taken long.

@@ -16,9 +16,11 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
 
 	"github.com/klaxon-dev/klaxon/api/v1alpha1"
 	"github.com/klaxon-dev/klaxon/controllers/compile"
+	"github.com/klaxon-dev/klaxon/controllers/jwks"
 	"github.com/klaxon-dev/klaxon/controllers/render"
 )
 
@@ -34,7 +36,9 @@ type Options struct {
 	Namespaces []string
 	// Keys and Status are who is asked for ServiceAccount keys and for pods'
 	// status. Default: the API server, and the pods over HTTP.
-	Keys   KeySource
+	Keys KeySource
+	// JWKS says where issuers' keys may be fetched from.
+	JWKS   jwks.Options
 	Status StatusReader
 }
 
@@ -93,6 +97,10 @@ func Setup(ctx context.Context, mgr ctrl.Manager, opts Options) error {
 	if err := mgr.Add(keys); err != nil {
 		return fmt.Errorf("add the reader of ServiceAccount keys: %w", err)
 	}
+	fetched := jwks.New(opts.JWKS)
+	if err := mgr.Add(manager.RunnableFunc(fetched.Start)); err != nil {
+		return fmt.Errorf("add the reader of issuers' keys: %w", err)
+	}
 	found, applier := newBoard(), newApplier(mgr.GetClient(), mgr.GetAPIReader(), own)
 	told, paced := transitions{mgr.GetEventRecorder("klaxon")}, newCounts()
 	channels := &ChannelReconciler{Client: mgr.GetClient(), applier: applier, board: found, events: told, counts: paced, interval: opts.StatusInterval}
@@ -105,7 +113,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, opts Options) error {
 		rollouts: newRollouts(mgr.GetClient(), opts.Status),
 		brokers:  newBrokers(mgr.GetClient(), opts.Status),
 		gatherer: &gatherer{
-			client: mgr.GetClient(), live: mgr.GetAPIReader(), own: own, identity: keys,
+			client: mgr.GetClient(), live: mgr.GetAPIReader(), own: own, identity: keys, jwks: fetched,
 			offered:     newOfferedSecrets(mgr.GetClient(), mgr.GetAPIReader()),
 			secretsRead: map[namespacedName]ownSecret{},
 		},

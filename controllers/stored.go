@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"sync"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -24,15 +25,44 @@ import (
 // maxStored bounds what stored settings are unpacked to.
 const maxStored = 64 << 20
 
+// stored is what pods that run verify tokens by.
+type stored struct {
+	accounts *settings.ServiceAccountIssuer // nil: not known
+	keySets  map[string]json.RawMessage     // by URL
+}
+
 // knownIssuer is how the Pusher's pods verify ServiceAccount tokens: by the
 // cluster's keys, or, as long as these cannot be read, by those that are in the
 // Pusher's settings already. An operator that starts while the keys cannot be
-// read must not take their rights from all publishers. The stored keys count
-// for this Pusher alone, because others may write to its namespace.
+// read must not take their rights from all publishers.
 func (g *gatherer) knownIssuer(ctx context.Context, p *v1alpha1.Pusher) (*settings.ServiceAccountIssuer, error) {
 	if issuer, _ := g.identity.current(); issuer != nil {
 		return issuer, nil
 	}
+	s, err := g.stored(ctx, p)
+	return s.accounts, err
+}
+
+// keySets is how the Pusher's pods verify clients' tokens of issuers that publish keys at
+// a URL: by these, or, as long as they could not be fetched since the operator has started,
+// by those that are in the Pusher's settings already.
+func (g *gatherer) keySets(ctx context.Context, p *v1alpha1.Pusher) func(url string) (json.RawMessage, error) {
+	read := sync.OnceValues(func() (stored, error) { return g.stored(ctx, p) })
+	return func(url string) (json.RawMessage, error) {
+		keys, err := g.jwks.Keys(url)
+		if err == nil {
+			return keys, nil
+		}
+		if s, failed := read(); failed == nil && s.keySets[url] != nil {
+			return s.keySets[url], nil
+		}
+		return nil, err //nolint:wrapcheck // said to the Channel's author
+	}
+}
+
+// stored reads the Pusher's settings. What they say counts for this Pusher alone,
+// because others may write to its namespace.
+func (g *gatherer) stored(ctx context.Context, p *v1alpha1.Pusher) (stored, error) {
 	var packed bytes.Buffer
 	for i := range settings.MaxParts {
 		secret := &corev1.Secret{}
@@ -42,27 +72,31 @@ func (g *gatherer) knownIssuer(ctx context.Context, p *v1alpha1.Pusher) (*settin
 			break
 		}
 		if err != nil {
-			return nil, fmt.Errorf("get Secret %s: %w", key.Name, err)
+			return stored{}, fmt.Errorf("get Secret %s: %w", key.Name, err)
 		}
 		packed.Write(secret.Data[settings.PartFile(i)])
 	}
-	return issuerIn(&packed), nil
+	return storedIn(&packed), nil
 }
 
-// issuerIn is the issuer in packed settings, nil when they are not whole.
-func issuerIn(packed io.Reader) *settings.ServiceAccountIssuer {
+// storedIn reads packed settings. When they are not whole, nothing is known.
+func storedIn(packed io.Reader) (out stored) {
 	doc, err := gzip.NewReader(packed)
 	if err != nil {
-		return nil
+		return out
 	}
 	doc.Multistream(false) // behind the document may be parts of an earlier, longer one
-	var stored struct {
-		Pusher struct {
-			ServiceAccounts *settings.ServiceAccountIssuer `json:"serviceAccounts"`
-		} `json:"pusher"`
+	var s settings.Settings
+	if err := json.NewDecoder(io.LimitReader(doc, maxStored)).Decode(&s); err != nil {
+		return out
 	}
-	if err := json.NewDecoder(io.LimitReader(doc, maxStored)).Decode(&stored); err != nil {
-		return nil
+	out = stored{accounts: s.Pusher.ServiceAccounts, keySets: map[string]json.RawMessage{}}
+	for i := range s.Channels {
+		for _, j := range s.Channels[i].Clients.JWT {
+			if j.JWKSURL != "" {
+				out.keySets[j.JWKSURL] = j.JWKS
+			}
+		}
 	}
-	return stored.Pusher.ServiceAccounts
+	return out
 }

@@ -5,6 +5,7 @@ package controllers_test
 
 import (
 	"context"
+	"log/slog"
 	"path/filepath"
 	"testing"
 	"time"
@@ -24,6 +25,7 @@ import (
 
 	"github.com/klaxon-dev/klaxon/api/v1alpha1"
 	"github.com/klaxon-dev/klaxon/controllers"
+	"github.com/klaxon-dev/klaxon/controllers/jwks"
 	"github.com/klaxon-dev/klaxon/test/apiserver"
 )
 
@@ -70,7 +72,7 @@ var _ = BeforeSuite(func() {
 	Expect(err).NotTo(HaveOccurred())
 	ctx, stop := context.WithCancel(context.Background())
 	Expect(controllers.Setup(ctx, mgr, controllers.Options{
-		Image: image, StatusInterval: interval, Keys: keys, Status: node,
+		Image: image, StatusInterval: interval, Keys: keys, Status: node, JWKS: jwks.Options{Local: true, Log: slog.New(slog.DiscardHandler)},
 	})).To(Succeed())
 	ended := make(chan error, 1)
 	go func() { ended <- mgr.Start(ctx) }()

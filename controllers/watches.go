@@ -98,18 +98,20 @@ func (r *PusherReconciler) setup(mgr ctrl.Manager, own cache.Cache) error {
 		Complete(r)
 }
 
-// watchIdentity starts a round of every Pusher when the keys change.
+// watchIdentity starts a round of every Pusher when keys change.
 func (r *PusherReconciler) watchIdentity(ctx context.Context, queue requestQueue) error {
-	r.gatherer.identity.subscribe(func() {
+	all := func() {
 		list := &v1alpha1.PusherList{}
 		if err := r.List(ctx, list); err != nil {
-			logf.FromContext(ctx).Error(err, "Cannot list Pushers to tell them of new ServiceAccount keys; their next regular round will")
+			logf.FromContext(ctx).Error(err, "Cannot list Pushers to tell them of new keys; their next regular round will")
 			return
 		}
 		for i := range list.Items {
 			queue.Add(reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&list.Items[i])})
 		}
-	})
+	}
+	r.gatherer.identity.subscribe(all)
+	r.gatherer.jwks.Subscribe(all)
 	return nil
 }
 

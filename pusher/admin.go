@@ -86,7 +86,7 @@ func unauthorized(w http.ResponseWriter) {
 func (srv *Server) Status() settings.Status {
 	snap := srv.current.Load()
 	st := settings.Status{
-		Revision: snap.settings.Revision, UnknownKeyIDs: snap.verifier.UnknownKeyIDs(),
+		Revision: snap.settings.Revision, UnknownKeyIDs: snap.verifier.UnknownKeyIDs(), UnknownKeyURLs: snap.verifier.UnknownKeyURLs(),
 		Draining: srv.leaving.Load(), Channels: make(map[string]settings.ChannelStatus, len(snap.channels)),
 	}
 	if e := srv.settingsError.Load(); e != nil {

@@ -36,7 +36,7 @@ var imports = map[string][]string{
 	"cmd/broker/status": {}, // for whoever rolls nodes, who must not link a server for it
 	"cmd/operator":      {"api/v1alpha1", "controllers"},
 	"cmd/pusher":        {"pusher", "pusher/broker/jetstream", "pusher/peers", "pusher/roster", "pusher/settings"},
-	"cmd/klaxon":        {"cmd/klaxon/bench", "cmd/klaxon/bench/events", "cmd/klaxon/bench/load", "cmd/klaxon/bench/mark", "cmd/klaxon/bench/template", "cmd/klaxon/client", "controllers/manifests", "pusher", "pusher/settings"},
+	"cmd/klaxon":        {"cmd/klaxon/bench", "cmd/klaxon/bench/events", "cmd/klaxon/bench/load", "cmd/klaxon/bench/mark", "cmd/klaxon/bench/template", "cmd/klaxon/client", "controllers/jwks", "controllers/manifests", "pusher", "pusher/settings"},
 	"cmd/klaxon/client": {"pusher/wire", "pusher/wire/plain"}, // a client knows the protocol, not the server
 
 	// Nothing of the server is shared with what measures it, other servers too.
@@ -48,8 +48,9 @@ var imports = map[string][]string{
 	"cmd/klaxon/bench/meter":    {},
 	"cmd/klaxon/bench/template": {},
 
-	"controllers":           {"api/v1alpha1", "cmd/broker/status", "controllers/compile", "controllers/keys", "controllers/render", "pusher/settings"},
+	"controllers":           {"api/v1alpha1", "cmd/broker/status", "controllers/compile", "controllers/jwks", "controllers/keys", "controllers/render", "pusher/settings"},
 	"controllers/compile":   {"api/v1alpha1", "pusher/settings", "pusher/settings/keyset", "pusher/settings/rules"},
+	"controllers/jwks":      {"pusher/settings/keyset", "pusher/settings/reach"},
 	"controllers/keys":      {},
 	"controllers/render":    {"api/v1alpha1", "controllers/compile", "pusher/settings"},
 	"controllers/manifests": {"api/v1alpha1", "config/crd", "controllers/compile", "pusher/settings"},
@@ -64,7 +65,7 @@ var imports = map[string][]string{
 	"pusher/broker/jetstream":  {"pusher/broker", "pusher/settings", "pusher/wire"},
 	"pusher/epoll":             {},
 	"pusher/events":            {"pusher/settings", "pusher/wire"},
-	"pusher/handlers":          {"pusher/settings", "pusher/wire"},
+	"pusher/handlers":          {"pusher/settings", "pusher/settings/reach", "pusher/wire"},
 	"pusher/hub":               {"pusher/settings", "pusher/slab", "pusher/wire"},
 	"pusher/loop":              {"pusher/epoll", "pusher/settings", "pusher/slab", "pusher/wire", "pusher/wire/deflate", "pusher/wire/frames", "pusher/wire/plain"},
 	"pusher/peers":             {},
@@ -73,6 +74,7 @@ var imports = map[string][]string{
 	"pusher/slab":              {},
 	"pusher/settings":          {}, // the contract of the two planes belongs to neither
 	"pusher/settings/keyset":   {},
+	"pusher/settings/reach":    {},
 	"pusher/settings/rules":    {},
 	"pusher/wire":              {},
 	"pusher/wire/deflate":      {"pusher/wire", "pusher/wire/frames"},

@@ -193,7 +193,7 @@ type Origin string
 
 // JWTIssuer trusts the JSON Web Tokens (RFC 7519) of one issuer.
 //
-// +kubebuilder:validation:XValidation:rule="has(self.hmacSecretRef) != has(self.jwksSecretRef)",message="set exactly one of hmacSecretRef and jwksSecretRef in each issuer"
+// +kubebuilder:validation:XValidation:rule="[has(self.jwksURL), has(self.jwksSecretRef), has(self.hmacSecretRef)].exists_one(x, x)",message="set exactly one of jwksURL, jwksSecretRef and hmacSecretRef in each issuer"
 type JWTIssuer struct {
 	// Issuer must equal the token's "iss".
 	// +kubebuilder:validation:MinLength=1
@@ -207,6 +207,17 @@ type JWTIssuer struct {
 	// +kubebuilder:validation:items:MaxLength=256
 	// +listType=atomic
 	Audiences []string `json:"audiences"`
+
+	// JWKSURL is where the issuer publishes its JSON Web Key Set (RFC 7517), of the kinds that
+	// jwksSecretRef takes: the jwks_uri of its OpenID configuration. The operator fetches it every 10
+	// minutes, and within half a minute when a token of an unknown key comes; what was
+	// fetched stays in use while the issuer is away. Addresses that are not public are only
+	// called where the operator allows the host (jwks.privateHosts of its chart).
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=512
+	// +kubebuilder:validation:XValidation:rule="isURL(self) && (url(self).getScheme() == 'https' && url(self).getHostname() != '' || url(self).getScheme() == 'http' && url(self).getHostname() in ['localhost', '127.0.0.1']) && !self.contains('#') && !self.contains('@')",message="write jwksURL as https://HOST/PATH, without a user or fragment (http://localhost for klaxon serve only)"
+	// +optional
+	JWKSURL string `json:"jwksURL,omitempty"`
 
 	// HMACSecretRef holds the key of at least 32 bytes with which tokens are
 	// signed by HS256, HS384 or HS512 (RFC 7518 section 3.2).

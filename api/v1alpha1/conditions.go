@@ -54,6 +54,8 @@ const (
 	ReasonSecretInvalid = "SecretInvalid"
 	// ReasonNamespaceTaken: an older Channel of the Pusher has the Socket.IO namespace.
 	ReasonNamespaceTaken = "NamespaceTaken"
+	// ReasonKeysUnavailable: an issuer's keys have not been fetched from its jwksURL yet.
+	ReasonKeysUnavailable = "KeysUnavailable"
 	// ReasonRuleInvalid: a rule of spec.clients.rules is not CEL that can be evaluated.
 	ReasonRuleInvalid = "RuleInvalid"
 	// ReasonHandlerNotAllowed: a handler's url is not of an origin that the Pusher allows.

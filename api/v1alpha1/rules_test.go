@@ -374,6 +374,8 @@ func TestPodTemplateRules(t *testing.T) {
 
 func TestAuthorizationRules(t *testing.T) {
 	in := func(s string) string { return "{clients: {rules: " + s + "}}" }
+	const urlShape = "write jwksURL as https://HOST/PATH"
+	url := func(s string) string { return "{clients: {jwt: [{issuer: i, audiences: [a], jwksURL: '" + s + "'}]}}" }
 	issuer := func(s string) string {
 		return "{clients: {jwt: [{issuer: i, audiences: [a], hmacSecretRef: {name: s, key: k}, " + s + "}]}}"
 	}
@@ -382,6 +384,17 @@ func TestAuthorizationRules(t *testing.T) {
 		{in("{}"), ""},
 		{in("{join: ''}"), "join"},
 		{in("{join: '" + strings.Repeat("a", 2049) + "'}"), "Too long: may not be more than 2048"},
+		{url("https://id.example.com/keys"), ""},
+		{url("https://id.example.com:8443/a/b?c=d"), ""},
+		{url("http://localhost:8080/keys"), ""},
+		{url("http://127.0.0.1:8080/keys"), ""},
+		{url("http://id.example.com/keys"), urlShape},
+		{url("http://localhost.example.com/keys"), urlShape},
+		{url("https://user@id.example.com/keys"), urlShape},
+		{url("https://id.example.com/keys#a"), urlShape},
+		{url("https:///keys"), urlShape},
+		{url("keys"), urlShape},
+		{issuer("jwksURL: 'https://id.example.com/'"), "set exactly one of jwksURL, jwksSecretRef and hmacSecretRef"},
 		{issuer("clockSkew: 5m"), ""},
 		{issuer("clockSkew: 1s"), ""},
 		{issuer("clockSkew: 0s"), "clockSkew is a duration from 1s to 5m"},

@@ -5,15 +5,18 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"log/slog"
 	"os"
 	"os/signal"
+	"sync/atomic"
 	"syscall"
 	"time"
 
+	"github.com/klaxon-dev/klaxon/controllers/jwks"
 	"github.com/klaxon-dev/klaxon/controllers/manifests"
 	"github.com/klaxon-dev/klaxon/pusher"
 	"github.com/klaxon-dev/klaxon/pusher/settings"
@@ -21,6 +24,9 @@ import (
 
 // lookEvery is how often the manifests are looked at for changes.
 const lookEvery = 300 * time.Millisecond
+
+// keyPatience is how long an issuer's keys are waited for.
+const keyPatience = 5 * time.Second
 
 // serve runs the push server on this machine from manifests on disk.
 func serve(args []string) error {
@@ -45,7 +51,12 @@ func serve(args []string) error {
 	if err != nil {
 		return err
 	}
-	folder := &folder{loader: loader, path: *path, publishing: publishing}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	logger := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	folder := &folder{loader: loader, path: *path, publishing: publishing, issuers: jwks.New(jwks.Options{Local: true, Log: logger})}
+	folder.issuers.Subscribe(func() { folder.newKeys.Store(true) })
+	go func() { _ = folder.issuers.Start(ctx) }() // it returns nil
 	folder.seen = folder.fingerprint()
 	first, set, problems, err := folder.load()
 	if err != nil {
@@ -55,13 +66,11 @@ func serve(args []string) error {
 	if len(first.Channels) == 0 {
 		return fmt.Errorf("%s has no Channel to serve", *path)
 	}
-	config.Log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	config.Log = logger
 	srv, err := pusher.New(config, first)
 	if err != nil {
 		return err
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
-	defer stop()
 	printHowTo(os.Stdout, srv, first, set)
 	go folder.follow(ctx, srv)
 	return srv.Run(ctx)
@@ -85,7 +94,7 @@ func validate(args []string) error {
 	if err != nil {
 		return err
 	}
-	_, more := set.Local(manifests.WithToken)
+	_, more := set.Local(manifests.WithToken, func(string) (json.RawMessage, error) { return json.RawMessage(`{}`), nil }) // nothing is fetched
 	if problems = append(problems, more...); len(problems) > 0 {
 		for _, p := range problems {
 			fmt.Fprintln(os.Stderr, p)
@@ -102,6 +111,18 @@ type folder struct {
 	path       string
 	publishing manifests.Publishing
 	seen       string
+	issuers    *jwks.Source
+	newKeys    atomic.Bool
+}
+
+// keySet waits a moment for keys that are fetched for the first time.
+func (f *folder) keySet(url string) (json.RawMessage, error) {
+	for end := time.Now().Add(keyPatience); ; time.Sleep(keyPatience / 100) {
+		keys, err := f.issuers.Keys(url)
+		if !errors.Is(err, jwks.ErrPending) || time.Now().After(end) {
+			return keys, err //nolint:wrapcheck // said to the manifest's author
+		}
+	}
 }
 
 func (f *folder) load() (*settings.Settings, *manifests.Set, []manifests.Problem, error) {
@@ -109,7 +130,7 @@ func (f *folder) load() (*settings.Settings, *manifests.Set, []manifests.Problem
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	s, more := set.Local(f.publishing)
+	s, more := set.Local(f.publishing, f.keySet)
 	problems = append(problems, more...)
 	if s == nil {
 		tell(problems)
@@ -136,8 +157,12 @@ func (f *folder) follow(ctx context.Context, srv *pusher.Server) {
 			return
 		case <-ticker.C:
 		}
+		status := srv.Status()
+		for _, url := range status.UnknownKeyURLs {
+			f.issuers.Refresh(url)
+		}
 		now := f.fingerprint()
-		if now == f.seen {
+		if !f.newKeys.Swap(false) && now == f.seen {
 			continue
 		}
 		f.seen = now
@@ -146,7 +171,7 @@ func (f *folder) follow(ctx context.Context, srv *pusher.Server) {
 			tell(problems)
 			err = errors.New("the manifests have problems")
 		}
-		if err == nil && s.Revision != srv.Status().Revision {
+		if err == nil && s.Revision != status.Revision {
 			if err = srv.Reload(s); err == nil {
 				fmt.Printf("reloaded: %d Channels\n", len(s.Channels))
 			}

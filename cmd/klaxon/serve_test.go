@@ -5,12 +5,17 @@ package main
 
 import (
 	"context"
+	"io"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/klaxon-dev/klaxon/controllers/jwks"
 	"github.com/klaxon-dev/klaxon/controllers/manifests"
 	"github.com/klaxon-dev/klaxon/pusher"
 )
@@ -32,7 +37,7 @@ func TestManifestsAreFollowed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &folder{loader: loader, path: dir, publishing: manifests.OpenOnLoopback}
+	f := &folder{loader: loader, path: dir, publishing: manifests.OpenOnLoopback, issuers: jwks.New(jwks.Options{})}
 	f.seen = f.fingerprint()
 	s, _, problems, err := f.load()
 	if err != nil || len(problems) > 0 {
@@ -70,4 +75,42 @@ func TestManifestsAreFollowed(t *testing.T) {
 		t.Fatal(err)
 	}
 	serves(2)
+}
+
+// TestIssuersKeysAreFetched for whoever tries things out with an issuer on this machine.
+func TestIssuersKeysAreFetched(t *testing.T) {
+	const key = `{"kty":"OKP","crv":"Ed25519","kid":"now","use":"sig","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}`
+	issuer := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/keys" {
+			http.NotFound(w, r)
+			return
+		}
+		_, _ = io.WriteString(w, `{"keys":[`+key+`]}`)
+	}))
+	t.Cleanup(issuer.Close)
+	file := filepath.Join(t.TempDir(), "a.yaml")
+	put := func(path string) {
+		t.Helper()
+		text := head + "metadata: {name: one}\nspec: {clients: {jwt: [{issuer: i, audiences: [a], jwksURL: '" + issuer.URL + path + "'}]}}\n"
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	loader, err := manifests.NewLoader()
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &folder{loader: loader, path: file, issuers: jwks.New(jwks.Options{Local: true, Log: slog.New(slog.DiscardHandler)})}
+	go func() { _ = f.issuers.Start(t.Context()) }()
+	put("/keys")
+	if s, _, problems, err := f.load(); err != nil || len(problems) > 0 || !strings.Contains(string(s.Channels[0].Clients.JWT[0].JWKS), `"now"`) {
+		t.Errorf("%+v, %v, %v", s, problems, err)
+	}
+	put("/nosuch")
+	if _, _, problems, err := f.load(); err != nil || len(problems) != 1 || !strings.Contains(problems[0].Message, "KeysUnavailable") || !strings.Contains(problems[0].Message, "answers 404") {
+		t.Errorf("%v, %v", problems, err)
+	}
+	if err := validate([]string{"-f", file}); err != nil {
+		t.Errorf("what is fetched later is found wrong: %v", err)
+	}
 }

@@ -42,6 +42,7 @@ const (
 type flags struct {
 	controllers    controllers.Options
 	namespaces     string
+	privateHosts   string
 	leaderElection bool
 	lease          string
 	metricsAddr    string
@@ -75,6 +76,7 @@ func parse(args []string) (*flags, error) {
 	set.StringVar(&f.controllers.Image, "image", "", "image of the push server (required)")
 	set.DurationVar(&f.controllers.StatusInterval, "status-interval", 10*time.Second, "how often pods that are up to date are asked for their status")
 	set.StringVar(&f.namespaces, "watch-namespaces", "", "comma-separated namespaces to watch; empty: all")
+	set.StringVar(&f.privateHosts, "jwks-private-hosts", "", "comma-separated hosts, or *.SUFFIX, of Channels' jwksURLs that may have private addresses")
 	set.BoolVar(&f.leaderElection, "leader-elect", false, "act only while holding the lease, so that several replicas can run")
 	set.StringVar(&f.lease, "leader-elect-lease", "klaxon-operator", "name of the lease, one for each operator of a namespace")
 	set.StringVar(&f.metricsAddr, "metrics-addr", ":8080", "address of /metrics; 0: none")
@@ -85,11 +87,8 @@ func parse(args []string) (*flags, error) {
 	if err := set.Parse(args); err != nil {
 		return nil, err
 	}
-	for ns := range strings.SplitSeq(f.namespaces, ",") {
-		if ns = strings.TrimSpace(ns); ns != "" {
-			f.controllers.Namespaces = append(f.controllers.Namespaces, ns)
-		}
-	}
+	f.controllers.Namespaces = list(f.namespaces)
+	f.controllers.JWKS.PrivateHosts = list(f.privateHosts)
 	switch {
 	case f.version:
 	case set.NArg() > 0:
@@ -102,6 +101,16 @@ func parse(args []string) (*flags, error) {
 		return nil, fmt.Errorf("--log-format is json or text")
 	}
 	return f, nil
+}
+
+// list splits what is divided by commas.
+func list(s string) (out []string) {
+	for one := range strings.SplitSeq(s, ",") {
+		if one = strings.TrimSpace(one); one != "" {
+			out = append(out, one)
+		}
+	}
+	return out
 }
 
 func run(f *flags) error {
@@ -134,6 +143,7 @@ func run(f *flags) error {
 	if err != nil {
 		return fmt.Errorf("make manager: %w", err)
 	}
+	f.controllers.JWKS.Log = slog.New(logr.ToSlogHandler(log.WithName("jwks")))
 	ctx := ctrl.SetupSignalHandler()
 	if err := controllers.Setup(ctx, mgr, f.controllers); err != nil {
 		return err

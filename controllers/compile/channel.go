@@ -32,7 +32,7 @@ func (in *Input) channelSettings(ch *v1alpha1.Channel) (settings.Channel, *Refus
 	}
 	read := secretReader{namespace: ch.Namespace, secrets: in.Secrets}
 	var refusal *Refusal
-	if out.Clients, refusal = clients(ch.Spec.Clients, read); refusal != nil {
+	if out.Clients, refusal = in.clients(ch.Spec.Clients, read); refusal != nil {
 		return out, refusal
 	}
 	if out.Publishers, refusal = publishers(ch, read); refusal != nil {
@@ -42,7 +42,7 @@ func (in *Input) channelSettings(ch *v1alpha1.Channel) (settings.Channel, *Refus
 	return out, refusal
 }
 
-func clients(spec *v1alpha1.ClientsSpec, read secretReader) (settings.Clients, *Refusal) {
+func (in *Input) clients(spec *v1alpha1.ClientsSpec, read secretReader) (settings.Clients, *Refusal) {
 	if spec == nil {
 		return settings.Clients{}, nil
 	}
@@ -51,16 +51,7 @@ func clients(spec *v1alpha1.ClientsSpec, read secretReader) (settings.Clients, *
 		out.AllowedOrigins = append(out.AllowedOrigins, string(o))
 	}
 	for _, j := range spec.JWT {
-		one := settings.JWTIssuer{Issuer: j.Issuer, Audiences: j.Audiences, ClockSkew: settings.Duration(duration(j.ClockSkew, 0))}
-		var refusal *Refusal
-		switch {
-		case j.HMACSecretRef != nil && j.JWKSSecretRef == nil:
-			one.HMACKey, refusal = read.hmacKey(*j.HMACSecretRef)
-		case j.JWKSSecretRef != nil && j.HMACSecretRef == nil:
-			one.JWKS, refusal = read.jwks(*j.JWKSSecretRef)
-		default:
-			refusal = &Refusal{v1alpha1.ReasonInvalid, "clients.jwt: set exactly one of hmacSecretRef and jwksSecretRef for issuer " + j.Issuer}
-		}
+		one, refusal := in.issuer(&j, read)
 		if refusal != nil {
 			return out, refusal
 		}
@@ -68,6 +59,32 @@ func clients(spec *v1alpha1.ClientsSpec, read secretReader) (settings.Clients, *
 	}
 	var refusal *Refusal
 	out.Rules, refusal = clientRules(spec.Rules)
+	return out, refusal
+}
+
+// issuer finds an issuer's keys.
+func (in *Input) issuer(j *v1alpha1.JWTIssuer, read secretReader) (settings.JWTIssuer, *Refusal) {
+	out := settings.JWTIssuer{Issuer: j.Issuer, Audiences: j.Audiences, JWKSURL: j.JWKSURL, ClockSkew: settings.Duration(duration(j.ClockSkew, 0))}
+	var refusal *Refusal
+	sources := 0
+	if j.JWKSURL != "" {
+		sources++
+		var err error
+		if out.JWKS, err = in.KeySet(j.JWKSURL); err != nil {
+			refusal = &Refusal{v1alpha1.ReasonKeysUnavailable, fmt.Sprintf("clients.jwt: the jwksURL of issuer %s: %s: %s", j.Issuer, j.JWKSURL, err)}
+		}
+	}
+	if j.JWKSSecretRef != nil {
+		sources++
+		out.JWKS, refusal = read.jwks(*j.JWKSSecretRef)
+	}
+	if j.HMACSecretRef != nil {
+		sources++
+		out.HMACKey, refusal = read.hmacKey(*j.HMACSecretRef)
+	}
+	if sources != 1 {
+		refusal = &Refusal{v1alpha1.ReasonInvalid, "clients.jwt: set exactly one of jwksURL, jwksSecretRef and hmacSecretRef for issuer " + j.Issuer}
+	}
 	return out, refusal
 }
 

@@ -5,6 +5,7 @@ package compile
 
 import (
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"slices"
 
@@ -26,6 +27,8 @@ type Input struct {
 	Channels []v1alpha1.Channel
 	// Secrets that the Pusher and the Channels may refer to.
 	Secrets Secrets
+	// KeySet returns the keys that are published at a URL, or says why there are none.
+	KeySet func(url string) (json.RawMessage, error)
 	// Issuer verifies ServiceAccount tokens; nil when it is not known.
 	Issuer *settings.ServiceAccountIssuer
 	// AdminTokenSHA256 is the hex SHA-256 of the admin credential; empty: none.

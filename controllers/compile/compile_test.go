@@ -5,6 +5,7 @@ package compile
 
 import (
 	"encoding/json"
+	"errors"
 	"flag"
 	"math/rand/v2"
 	"os"
@@ -34,9 +35,17 @@ type scene struct {
 
 func (s scene) input() Input {
 	return Input{
-		Pusher: &s.Pusher, Channels: s.Channels, Secrets: lookup(s.Secrets...), Issuer: s.Issuer,
+		Pusher: &s.Pusher, Channels: s.Channels, Secrets: lookup(s.Secrets...), Issuer: s.Issuer, KeySet: publishedKeys,
 		AdminTokenSHA256: strings.Repeat("ab", 32), SessionKey: []byte(strings.Repeat("k", settings.SessionKeyBytes)),
 	}
+}
+
+// publishedKeys are at one URL; others have none.
+func publishedKeys(url string) (json.RawMessage, error) {
+	if url != "https://login.example.com/keys" {
+		return nil, errors.New("answers 404")
+	}
+	return json.RawMessage(`{"keys":[{"use":"sig","kty":"OKP","kid":"now","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}`), nil
 }
 
 func lookup(secrets ...corev1.Secret) Secrets {

@@ -5,6 +5,7 @@ package manifests
 
 import (
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"slices"
 
@@ -28,10 +29,10 @@ const (
 )
 
 // Local compiles all Channels of the set for one push server on this machine,
-// by the code that the operator uses. Channels that cannot be served are left
+// by the code that the operator uses. keySet is as in compile.Input. Channels that cannot be served are left
 // out and reported. The Pusher's own settings are those of the only Pusher that
 // the Channels have; with several, the defaults.
-func (s *Set) Local(p Publishing) (*settings.Settings, []Problem) {
+func (s *Set) Local(p Publishing, keySet func(url string) (json.RawMessage, error)) (*settings.Settings, []Problem) {
 	var problems []Problem
 	report := func(c *v1alpha1.Channel, reason, message string) {
 		problems = append(problems, Problem{
@@ -53,7 +54,7 @@ func (s *Set) Local(p Publishing) (*settings.Settings, []Problem) {
 		}
 	}
 	res := compile.Compile(compile.Input{
-		Pusher: s.localPusher(served), Channels: served, Local: true, OpenPublishing: p == OpenOnLoopback,
+		Pusher: s.localPusher(served), Channels: served, Local: true, OpenPublishing: p == OpenOnLoopback, KeySet: keySet,
 		Secrets: func(namespace, name string) *corev1.Secret {
 			return s.Secrets[types.NamespacedName{Namespace: namespace, Name: name}]
 		},

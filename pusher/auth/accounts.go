@@ -74,7 +74,7 @@ func (v *Verifier) account(token string) (settings.ServiceAccount, error) {
 	key, known := v.accounts.keys.Find(head.KeyID, head.Algorithm)
 	switch {
 	case !known:
-		if failure == nil {
+		if failure == nil && head.KeyID != "" && len(head.KeyID) <= maxKeyIDBytes {
 			v.unknown.add(head.KeyID)
 		}
 		return none, errUnknownKey
@@ -123,6 +123,10 @@ func (v *Verifier) checkAccount(c *jwt.Claims) (settings.ServiceAccount, *Error)
 // hint to look for new keys and no more.
 func (v *Verifier) UnknownKeyIDs() []string { return v.unknown.list() }
 
+// UnknownKeyURLs are the JWKSURLs of issuers whose tokens, or what looks like them, name
+// keys that are not known.
+func (v *Verifier) UnknownKeyURLs() []string { return v.unknownURLs.list() }
+
 // unknownKeys is a small set that keeps what came first.
 type unknownKeys struct {
 	mu  sync.Mutex
@@ -130,9 +134,6 @@ type unknownKeys struct {
 }
 
 func (u *unknownKeys) add(id string) {
-	if id == "" || len(id) > maxKeyIDBytes {
-		return
-	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if len(u.ids) < maxUnknownKeyIDs && !slices.Contains(u.ids, id) {

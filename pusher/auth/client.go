@@ -237,6 +237,9 @@ func (v *Verifier) clientClaims(ch *channel, tok *jwt.JSONWebToken) (*clientClai
 		}
 		claims := &clientClaims{}
 		if err := j.verify(tok, claims); err != nil {
+			if err == errUnknownKey && j.JWKSURL != "" && v.checkClient(j, &clientClaims{Claims: named}) == nil {
+				v.unknownURLs.add(j.JWKSURL) // its keys may be new
+			}
 			if !trusted {
 				failure = err
 			}

@@ -15,6 +15,31 @@ import (
 	"github.com/klaxon-dev/klaxon/pusher/settings"
 )
 
+// TestAnUnknownKeyOfAPublishedSetIsSaid, for tokens that would be good otherwise alone.
+func TestAnUnknownKeyOfAPublishedSetIsSaid(t *testing.T) {
+	v := newVerifier(t, func(s *settings.Settings) {
+		keyed(s)
+		s.Channels[1].Clients.JWT[0].JWKSURL = "https://login/keys"
+	})
+	good := clientToken().with("iss", "https://login")
+	unknown := func(c claims) {
+		t.Helper()
+		_, err := v.Client("orders", sign(t, jose.RS256, jose.JSONWebKey{KeyID: "next", Key: keys.rsa}, c))
+		wantCode(t, err, CodeTokenInvalid, "")
+	}
+	unknown(good.with("exp", now.Add(-time.Hour).Unix()))
+	unknown(good.with("aud", "others"))
+	unknown(good.with("sub", ""))
+	if urls := v.UnknownKeyURLs(); len(urls) > 0 {
+		t.Errorf("said of tokens that are not good: %v", urls)
+	}
+	unknown(good)
+	unknown(good)
+	if urls := v.UnknownKeyURLs(); len(urls) != 1 || urls[0] != "https://login/keys" {
+		t.Errorf("said: %v", urls)
+	}
+}
+
 // keyed is a channel whose tokens are of an issuer with public keys and of one with a
 // shared key.
 func keyed(s *settings.Settings) {

@@ -44,6 +44,7 @@ type Verifier struct {
 	Undecided func(channelName string, kind rules.Kind, why error)
 
 	unknown       unknownKeys
+	unknownURLs   unknownKeys
 	clients       cache[Client]
 	accountTokens cache[settings.ServiceAccount]
 }

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/klaxon-dev/klaxon/pusher/settings"
+	"github.com/klaxon-dev/klaxon/pusher/settings/reach"
 )
 
 const (
@@ -73,7 +74,7 @@ func (f *Failure) Error() string { return fmt.Sprintf("%s: %v", f.Reason, f.err)
 type Caller struct {
 	// Static.
 	log           *slog.Logger
-	guarded, open http.Client     // see guard
+	guarded, open http.Client     // see reach.Cluster
 	ctx           context.Context //nolint:containedctx // of calls that nobody waits for
 	end           context.CancelFunc
 
@@ -99,7 +100,7 @@ func New(log *slog.Logger) *Caller {
 	dialer := &net.Dialer{Timeout: dialTimeout}
 	c.open = newClient(dialer)
 	watched := *dialer
-	watched.Control = guard
+	watched.Control = reach.Cluster
 	c.guarded = newClient(&watched)
 	return c
 }
@@ -225,8 +226,8 @@ func (c *Caller) once(ctx context.Context, t *Target, call *Call, body []byte) (
 		if ctx.Err() != nil {
 			return nil, &Failure{Timeout, fmt.Errorf("no answer within %s", t.Timeout.Std())}
 		}
-		if errors.Is(err, errGuarded) {
-			return nil, &Failure{Status4xx, errGuarded}
+		if errors.Is(err, reach.ErrOwn) {
+			return nil, &Failure{Status4xx, reach.ErrOwn}
 		}
 		return nil, &Failure{Unreachable, err}
 	}

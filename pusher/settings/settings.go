@@ -202,6 +202,9 @@ type JWTIssuer struct {
 	HMACKey []byte `json:"hmacKey,omitempty"`
 	// JWKS is, in its place, the issuer's JSON Web Key Set (RFC 7517).
 	JWKS json.RawMessage `json:"jwks,omitempty"`
+	// JWKSURL is where whoever wrote the settings has it from. Push servers do not fetch it:
+	// they say in their Status when keys are missing.
+	JWKSURL string `json:"jwksURL,omitempty"`
 	// ClockSkew is how far the issuer's clock may differ. 0: as with ServiceAccounts.
 	ClockSkew Duration `json:"clockSkew,omitempty"`
 }

@@ -13,6 +13,9 @@ type Status struct {
 	// UnknownKeyIDs are key ids of ServiceAccount tokens that no known key has,
 	// seen since the keys last changed; at most 8. The issuer may have rotated.
 	UnknownKeyIDs []string `json:"unknownKeyIDs,omitempty"`
+	// UnknownKeyURLs are the JWKSURLs of issuers whose clients have shown tokens of keys that
+	// are not known, since the settings last changed. These issuers may have rotated.
+	UnknownKeyURLs []string `json:"unknownKeyURLs,omitempty"`
 	// Connections is the number of client connections.
 	Connections int64 `json:"connections"`
 	// Draining is true once the process has been told to end.

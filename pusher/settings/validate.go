@@ -147,6 +147,7 @@ func (c *Channel) validate(at problems) {
 		p := at.at(".clients.jwt[%d]", i)
 		p.at(".issuer").check(j.Issuer != "", "is missing")
 		p.at(".audiences").check(len(j.Audiences) > 0, "is empty")
+		p.at(".jwksURL").check(j.JWKSURL == "" || len(j.JWKS) > 0, "is there without jwks")
 		p.at(".clockSkew").check(j.ClockSkew == 0 || j.ClockSkew.Std() >= time.Second && j.ClockSkew.Std() <= MaxClockSkew, "%s is not from 1s to 5m", j.ClockSkew.Std())
 		p.at(".hmacKey").check(len(j.HMACKey) >= MinSecretBytes || len(j.HMACKey) == 0 && len(j.JWKS) > 0, "is shorter than %d bytes", MinSecretBytes)
 	}

@@ -112,10 +112,11 @@ func TestArguments(t *testing.T) {
 		has     []string
 		without []string
 	}{
-		{"default", nil, []string{"--image=klaxon:0.1.0", "--leader-elect", "--log-level=info", "--log-format=json", "--metrics-addr=:8080", "--health-addr=:8081"}, []string{"--watch-namespaces", "--status-interval"}},
+		{"default", nil, []string{"--image=klaxon:0.1.0", "--leader-elect", "--log-level=info", "--log-format=json", "--metrics-addr=:8080", "--health-addr=:8081"}, []string{"--watch-namespaces", "--status-interval", "--jwks-private-hosts"}},
 		{"tag", []string{`image.repository="r.test/k"`, `image.tag="v9"`}, []string{"--image=r.test/k:v9"}, nil},
 		{"digest", []string{`image.tag="v9"`, `image.digest="` + digest + `"`}, []string{"--image=klaxon@" + digest}, nil},
 		{"namespaces", []string{`watchNamespaces=["a","b"]`}, []string{"--watch-namespaces=a,b"}, nil},
+		{"issuers", []string{`jwks.privateHosts=["id.corp","*.idp.svc"]`}, []string{"--jwks-private-hosts=id.corp,*.idp.svc"}, nil},
 		{"alone", []string{"leaderElection.enabled=false"}, nil, []string{"--leader-elect"}},
 		{"logs", []string{`log={"level":"debug","format":"text"}`}, []string{"--log-level=debug", "--log-format=text"}, nil},
 		{"status", []string{`statusInterval="3s"`}, []string{"--status-interval=3s"}, nil},

@@ -4,6 +4,7 @@
 package keyset
 
 import (
+	"cmp"
 	"crypto/rsa"
 	"encoding/json"
 	"errors"
@@ -81,4 +82,23 @@ func (s *Set) Find(id, algorithm string) (key any, known bool) {
 		return k.Key, true
 	}
 	return nil, false
+}
+
+// Compact reads a set and writes what is used of it, sorted by key id: the same keys are
+// the same bytes, in whichever order and with whichever certificates they are published.
+func Compact(b []byte) (json.RawMessage, error) {
+	s, err := Parse(b)
+	if err != nil {
+		return nil, err
+	}
+	slices.SortFunc(s.keys, func(a, b jose.JSONWebKey) int { return cmp.Compare(a.KeyID, b.KeyID) })
+	bare := jose.JSONWebKeySet{}
+	for _, k := range s.keys {
+		bare.Keys = append(bare.Keys, jose.JSONWebKey{Key: k.Key, KeyID: k.KeyID, Algorithm: k.Algorithm, Use: k.Use})
+	}
+	out, err := json.Marshal(bare)
+	if err != nil {
+		return nil, fmt.Errorf("cannot be written: %w", err)
+	}
+	return out, nil
 }
