@@ -31,6 +31,12 @@ type stored struct {
 	keySets  map[string]json.RawMessage     // by URL
 }
 
+func (s *stored) note(j *settings.JWTIssuer) {
+	if j.JWKSURL != "" {
+		s.keySets[j.JWKSURL] = j.JWKS
+	}
+}
+
 // knownIssuer is how the Pusher's pods verify ServiceAccount tokens: by the
 // cluster's keys, or, as long as these cannot be read, by those that are in the
 // Pusher's settings already. An operator that starts while the keys cannot be
@@ -93,8 +99,11 @@ func storedIn(packed io.Reader) (out stored) {
 	out = stored{accounts: s.Pusher.ServiceAccounts, keySets: map[string]json.RawMessage{}}
 	for i := range s.Channels {
 		for _, j := range s.Channels[i].Clients.JWT {
-			if j.JWKSURL != "" {
-				out.keySets[j.JWKSURL] = j.JWKS
+			out.note(&j)
+		}
+		for _, p := range s.Channels[i].Publishers.Entries {
+			if p.JWT != nil {
+				out.note(&p.JWT.JWTIssuer)
 			}
 		}
 	}

@@ -22,6 +22,8 @@ type metrics struct {
 	server         *Server
 	registry       *prometheus.Registry
 	settingsErrors prometheus.Counter
+
+	refusedRequests *prometheus.CounterVec
 }
 
 var (
@@ -56,7 +58,10 @@ func newMetrics(srv *Server) *metrics {
 	m.settingsErrors = prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "klaxon_settings_errors_total", Help: "Settings that were refused while earlier ones stayed.",
 	})
-	m.registry.MustRegister(m, m.settingsErrors, collectors.NewGoCollector(),
+	m.refusedRequests = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "klaxon_requests_refused_total", Help: "Requests on the events listener that were refused, by channel and the problem's code.",
+	}, []string{"channel", "code"})
+	m.registry.MustRegister(m, m.settingsErrors, m.refusedRequests, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }

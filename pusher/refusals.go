@@ -51,6 +51,14 @@ func (c *channel) refuseClient(err error) {
 	}
 }
 
+// refusedPublisher counts a refusal on the events listener.
+func (srv *Server) refusedPublisher(channel, code string) {
+	if srv.current.Load().channels[channel] == nil {
+		channel = "" // whatever anybody writes into a URL
+	}
+	srv.metrics.refusedRequests.WithLabelValues(channel, code).Inc()
+}
+
 // complaints are said in the log once a second at most: clients can cause them.
 type complaints struct {
 	last   atomic.Int64 // Unix seconds

@@ -19,7 +19,7 @@ import (
 func (srv *Server) publishing() events.Config {
 	return events.Config{
 		Publisher: publisher{srv}, Sessions: directory{srv}, Presence: directory{srv}, History: srv.broker, Clients: clientEvents{srv},
-		Rules: func() *events.Rules { return srv.current.Load().rules },
+		Rules: func() *events.Rules { return srv.current.Load().rules }, Refused: srv.refusedPublisher,
 	}
 }
 

@@ -21,7 +21,7 @@ type HandlerSpec struct {
 	// +kubebuilder:validation:MaxItems=64
 	// +listType=set
 	// +optional
-	Events []HandlerEvent `json:"events,omitempty"`
+	Events []Pattern `json:"events,omitempty"`
 
 	// Rooms of which it wants to know when somebody comes to them and when everybody
 	// has left, over all pods: by name, by the beginning of their names (game:*), or
@@ -30,7 +30,7 @@ type HandlerSpec struct {
 	// +kubebuilder:validation:MaxItems=64
 	// +listType=set
 	// +optional
-	Rooms []HandlerEvent `json:"rooms,omitempty"`
+	Rooms []Pattern `json:"rooms,omitempty"`
 
 	// Service of the Channel's namespace.
 	// +optional
@@ -74,13 +74,6 @@ type HandlerSpec struct {
 	// +optional
 	SigningSecretRefs []SecretKeyRef `json:"signingSecretRefs,omitempty"`
 }
-
-// HandlerEvent is connect, disconnect, or a pattern of names of events or rooms.
-//
-// +kubebuilder:validation:MinLength=1
-// +kubebuilder:validation:MaxLength=128
-// +kubebuilder:validation:XValidation:rule="self.matches('^[^*]*[*]?$')",message="a * stands at the end, for example order.*"
-type HandlerEvent string
 
 // HandlerService is a Service of the Channel's namespace.
 type HandlerService struct {

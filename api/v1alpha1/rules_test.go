@@ -401,3 +401,24 @@ func TestAuthorizationRules(t *testing.T) {
 		{issuer("clockSkew: 301s"), "clockSkew is a duration from 1s to 5m"},
 	}.run(t, "Channel")
 }
+
+func TestPublisherRules(t *testing.T) {
+	in := func(s string) string { return "{publishers: [{" + s + "}]}" }
+	jwt := func(s string) string { return in("jwt: {issuer: i, audiences: [a], " + s + "}") }
+	rules{
+		{in("serviceAccount: {name: a}, events: ['order.*', ping], rooms: ['order:*']"), ""},
+		{in("anonymous: true, events: [a]"), ""},
+		{in("events: [a]"), "set exactly one of serviceAccount, tokenSecretRef, jwt and anonymous: true"},
+		{in("serviceAccount: {name: a}, events: []"), "should have at least 1 items"},
+		{in("serviceAccount: {name: a}, rooms: ['a*b']"), "a * stands at the end"},
+		{in("serviceAccount: {name: a}, events: ['']"), "events[0]"},
+		{jwt("jwksURL: 'https://a/', subjects: ['system:serviceaccount:shop:*']"), ""},
+		{jwt("jwksURL: 'https://a/'"), "subjects"},
+		{jwt("jwksURL: 'https://a/', subjects: []"), "should have at least 1 items"},
+		{jwt("subjects: [a]"), "set exactly one of jwksURL, jwksSecretRef and hmacSecretRef"},
+		{in("serviceAccount: {name: a}, jwt: {issuer: i, audiences: [a], jwksURL: 'https://a/', subjects: [b]}"), "set exactly one of serviceAccount"},
+		{"{limits: {publishRate: 1}}", ""},
+		{"{limits: {publishRate: 0}}", "publishRate"},
+		{"{limits: {publishRate: 1000001}}", "publishRate"},
+	}.run(t, "Channel")
+}

@@ -87,7 +87,7 @@ const (
 	bothRule         = "set pusherRef to join an existing Pusher, or pusher to describe the Channel's own, not both"
 	moveRule         = "pusherRef cannot be added to or removed from an existing Channel"
 	keyRule          = "set exactly one of jwksURL, jwksSecretRef and hmacSecretRef in each issuer"
-	oneRule          = "set exactly one of serviceAccount, tokenSecretRef and anonymous: true in each publisher"
+	oneRule          = "set exactly one of serviceAccount, tokenSecretRef, jwt and anonymous: true in each publisher"
 	intervalRule     = "heartbeat.interval is a duration from 100ms to 10m"
 	timeoutRule      = "heartbeat.timeout is a duration from 100ms to 10m"
 	periodRule       = "drain.period is a duration from 0s to 1h"

@@ -32,3 +32,10 @@ type SecretKeyRef struct {
 	// +kubebuilder:validation:MaxLength=253
 	Key string `json:"key"`
 }
+
+// Pattern is a name of events or rooms, or the beginning of names and a *.
+//
+// +kubebuilder:validation:MinLength=1
+// +kubebuilder:validation:MaxLength=128
+// +kubebuilder:validation:XValidation:rule="self.matches('^[^*]*[*]?$')",message="a * stands at the end, for example order.*"
+type Pattern string

@@ -4,6 +4,7 @@
 package compile
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -35,7 +36,7 @@ func (in *Input) channelSettings(ch *v1alpha1.Channel) (settings.Channel, *Refus
 	if out.Clients, refusal = in.clients(ch.Spec.Clients, read); refusal != nil {
 		return out, refusal
 	}
-	if out.Publishers, refusal = publishers(ch, read); refusal != nil {
+	if out.Publishers, refusal = in.publishers(ch, read); refusal != nil {
 		return out, refusal
 	}
 	out.Handlers, refusal = in.handlers(ch, read)
@@ -71,7 +72,7 @@ func (in *Input) issuer(j *v1alpha1.JWTIssuer, read secretReader) (settings.JWTI
 		sources++
 		var err error
 		if out.JWKS, err = in.KeySet(j.JWKSURL); err != nil {
-			refusal = &Refusal{v1alpha1.ReasonKeysUnavailable, fmt.Sprintf("clients.jwt: the jwksURL of issuer %s: %s: %s", j.Issuer, j.JWKSURL, err)}
+			refusal = &Refusal{v1alpha1.ReasonKeysUnavailable, fmt.Sprintf("The jwksURL of issuer %s: %s: %s", j.Issuer, j.JWKSURL, err)}
 		}
 	}
 	if j.JWKSSecretRef != nil {
@@ -83,7 +84,7 @@ func (in *Input) issuer(j *v1alpha1.JWTIssuer, read secretReader) (settings.JWTI
 		out.HMACKey, refusal = read.hmacKey(*j.HMACSecretRef)
 	}
 	if sources != 1 {
-		refusal = &Refusal{v1alpha1.ReasonInvalid, "clients.jwt: set exactly one of jwksURL, jwksSecretRef and hmacSecretRef for issuer " + j.Issuer}
+		refusal = &Refusal{v1alpha1.ReasonInvalid, "Set exactly one of jwksURL, jwksSecretRef and hmacSecretRef for issuer " + j.Issuer}
 	}
 	return out, refusal
 }
@@ -113,40 +114,77 @@ func clientRules(spec *v1alpha1.RulesSpec) (map[string]string, *Refusal) {
 	return out, nil
 }
 
-const onePublisher = "set exactly one of serviceAccount, tokenSecretRef and anonymous: true in each publisher"
+const onePublisher = "set exactly one of serviceAccount, tokenSecretRef, jwt and anonymous: true in each publisher"
 
-func publishers(ch *v1alpha1.Channel, read secretReader) (settings.Publishers, *Refusal) {
+func (in *Input) publishers(ch *v1alpha1.Channel, read secretReader) (settings.Publishers, *Refusal) {
 	var out settings.Publishers
 	if len(ch.Spec.Publishers) == 0 {
 		out.AnyInNamespace = ch.Namespace
 		return out, nil
 	}
-	for _, p := range ch.Spec.Publishers {
+	for i := range ch.Spec.Publishers {
+		p := &ch.Spec.Publishers[i]
+		entry, refusal := in.publisher(ch, p, read)
 		switch {
-		case p.Anonymous && p.ServiceAccount == nil && p.TokenSecretRef == nil:
+		case refusal != nil:
+			return out, refusal
+		case entry.JWT != nil || len(p.Events)+len(p.Rooms) > 0:
+			out.Entries = append(out.Entries, entry)
+		case entry.Anonymous:
 			out.Anonymous = true
-		case !p.Anonymous && p.ServiceAccount != nil && p.TokenSecretRef == nil:
-			ns := p.ServiceAccount.Namespace
-			if ns == "" {
-				ns = ch.Namespace
-			}
-			out.ServiceAccounts = append(out.ServiceAccounts, settings.ServiceAccount{Namespace: ns, Name: p.ServiceAccount.Name})
-		case !p.Anonymous && p.ServiceAccount == nil && p.TokenSecretRef != nil:
-			token, refusal := read.token(*p.TokenSecretRef)
-			if refusal != nil {
-				return out, refusal
-			}
-			sum := sha256.Sum256([]byte(token))
-			out.TokenSHA256 = append(out.TokenSHA256, hex.EncodeToString(sum[:]))
+		case entry.ServiceAccount != nil:
+			out.ServiceAccounts = append(out.ServiceAccounts, *entry.ServiceAccount)
 		default:
-			return out, &Refusal{v1alpha1.ReasonInvalid, onePublisher}
+			out.TokenSHA256 = append(out.TokenSHA256, entry.TokenSHA256)
 		}
 	}
 	return out, nil
 }
 
+// publisher compiles one entry.
+func (in *Input) publisher(ch *v1alpha1.Channel, p *v1alpha1.PublisherSpec, read secretReader) (settings.PublisherEntry, *Refusal) {
+	out := settings.PublisherEntry{Anonymous: p.Anonymous, Scope: settings.Scope{Events: texts(p.Events), Rooms: texts(p.Rooms)}}
+	of := 0
+	if p.Anonymous {
+		of++
+	}
+	if sa := p.ServiceAccount; sa != nil {
+		of++
+		out.ServiceAccount = &settings.ServiceAccount{Namespace: cmp.Or(sa.Namespace, ch.Namespace), Name: sa.Name}
+	}
+	if ref := p.TokenSecretRef; ref != nil {
+		of++
+		token, refusal := read.token(*ref)
+		if refusal != nil {
+			return out, refusal
+		}
+		sum := sha256.Sum256([]byte(token))
+		out.TokenSHA256 = hex.EncodeToString(sum[:])
+	}
+	if j := p.JWT; j != nil {
+		of++
+		issuer, refusal := in.issuer(&j.JWTIssuer, read)
+		if refusal != nil {
+			return out, refusal
+		}
+		out.JWT = &settings.PublisherJWT{JWTIssuer: issuer, Subjects: j.Subjects}
+	}
+	if of != 1 {
+		return out, &Refusal{v1alpha1.ReasonInvalid, onePublisher}
+	}
+	return out, nil
+}
+
+// texts are patterns as plain strings.
+func texts(patterns []v1alpha1.Pattern) (out []string) {
+	for _, p := range patterns {
+		out = append(out, string(p))
+	}
+	return out
+}
+
 func limits(spec *v1alpha1.LimitsSpec) settings.Limits {
-	out := settings.Limits{EventBytes: defaultEventBytes, Connections: defaultConnections, EmitRate: defaultEmitRate}
+	out := settings.Limits{EventBytes: defaultEventBytes, Connections: defaultConnections, EmitRate: defaultEmitRate, PublishRate: defaultPublishRate}
 	if spec == nil {
 		return out
 	}
@@ -156,6 +194,9 @@ func limits(spec *v1alpha1.LimitsSpec) settings.Limits {
 	}
 	if spec.EmitRate != nil {
 		out.EmitRate = int64(*spec.EmitRate)
+	}
+	if spec.PublishRate != nil {
+		out.PublishRate = int64(*spec.PublishRate)
 	}
 	return out
 }

@@ -34,6 +34,8 @@ const (
 
 	defaultBrokerReplicas = 1
 
+	defaultPublishRate = 10_000
+
 	defaultHandlerTimeout     = 5 * time.Second
 	defaultHandlerConcurrency = 100
 )

@@ -18,18 +18,22 @@ import (
 // once and sorted. They are all in the Channel's namespace.
 func SecretNames(ch *v1alpha1.Channel) []string {
 	var names []string
-	if c := ch.Spec.Clients; c != nil {
-		for _, j := range c.JWT {
-			for _, ref := range []*v1alpha1.SecretKeyRef{j.HMACSecretRef, j.JWKSSecretRef} {
-				if ref != nil {
-					names = append(names, ref.Name)
-				}
+	add := func(refs ...*v1alpha1.SecretKeyRef) {
+		for _, ref := range refs {
+			if ref != nil {
+				names = append(names, ref.Name)
 			}
 		}
 	}
+	if c := ch.Spec.Clients; c != nil {
+		for _, j := range c.JWT {
+			add(j.HMACSecretRef, j.JWKSSecretRef)
+		}
+	}
 	for _, p := range ch.Spec.Publishers {
-		if p.TokenSecretRef != nil {
-			names = append(names, p.TokenSecretRef.Name)
+		add(p.TokenSecretRef)
+		if p.JWT != nil {
+			add(p.JWT.HMACSecretRef, p.JWT.JWKSSecretRef)
 		}
 	}
 	for i := range ch.Spec.Handlers {

@@ -79,7 +79,7 @@ func (f *fetcher) fetch(ctx context.Context, rawURL string) (json.RawMessage, er
 
 func (f *fetcher) get(ctx context.Context, rawURL string) (json.RawMessage, error) {
 	u, err := url.Parse(rawURL)
-	if err != nil || u.Host == "" || u.User != nil || u.Scheme != "https" && !(f.options.Local && u.Scheme == "http") {
+	if err != nil || u.Host == "" || u.User != nil || u.Scheme != "https" && (u.Scheme != "http" || !f.options.Local) {
 		return nil, &answerError{"is not https://HOST/PATH"}
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, rawURL, nil)

@@ -4,18 +4,13 @@
 package auth
 
 import (
-	"cmp"
 	"encoding/binary"
 	"errors"
-	"slices"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-jose/go-jose/v4/jwt"
-
-	"github.com/klaxon-dev/klaxon/pusher/wire"
 )
 
 // hmacAlgorithms are all that tokens of an issuer with a shared key may be signed with
@@ -230,68 +225,21 @@ func (v *Verifier) clientClaims(ch *channel, tok *jwt.JSONWebToken) (*clientClai
 	}
 	failure := invalid("the token's issuer (iss) is not one of this channel")
 	trusted := false // a key fits: what is wrong then is worth more than "wrong key"
-	for i := range ch.issuers {
-		j := &ch.issuers[i]
+	for _, j := range ch.issuers {
 		if j.Issuer != named.Issuer {
 			continue
 		}
 		claims := &clientClaims{}
-		if err := j.verify(tok, claims); err != nil {
-			if err == errUnknownKey && j.JWKSURL != "" && v.checkClient(j, &clientClaims{Claims: named}) == nil {
-				v.unknownURLs.add(j.JWKSURL) // its keys may be new
-			}
-			if !trusted {
-				failure = err
-			}
-			continue
-		}
-		trusted = true
-		if failure = v.checkClient(j, claims); failure == nil {
+		fits, err := v.verifyBy(j, tok, claims)
+		if err == nil {
 			return claims, j.skew(), nil
 		}
+		if fits || !trusted {
+			failure = err
+		}
+		trusted = trusted || fits
 	}
 	return nil, 0, failure
-}
-
-// verify checks a token's signature by the issuer's keys, and reads its claims.
-// skew is how far the issuer's clock may differ from ours.
-func (i *issuer) skew() time.Duration { return cmp.Or(i.ClockSkew.Std(), Skew) }
-
-func (i *issuer) verify(tok *jwt.JSONWebToken, claims *clientClaims) *Error {
-	head := tok.Headers[0]
-	hmac := slices.Contains(hmacAlgorithms, jose.SignatureAlgorithm(head.Algorithm))
-	if hmac != (i.keys == nil) {
-		return errOtherAlgorithm
-	}
-	var key any = i.HMACKey
-	if i.keys != nil {
-		var known bool
-		switch key, known = i.keys.Find(head.KeyID, head.Algorithm); {
-		case !known:
-			return errUnknownKey
-		case key == nil:
-			return errOtherAlgorithm
-		}
-	}
-	if err := tok.Claims(key, claims); err != nil {
-		return signatureError(err)
-	}
-	return nil
-}
-
-func (v *Verifier) checkClient(j *issuer, c *clientClaims) *Error {
-	if err := v.checkTimes(&c.Claims, jwt.Expected{Issuer: j.Issuer, AnyAudience: j.Audiences}, j.skew()); err != nil {
-		return err
-	}
-	switch {
-	case c.Subject == "":
-		return invalid("the token has no subject (sub)")
-	case len(c.Subject) > wire.MaxUserName:
-		return invalid("the token's subject (sub) is longer than 256 bytes")
-	case !utf8.ValidString(c.Subject):
-		return invalid("the token's subject (sub) is not UTF-8")
-	}
-	return nil
 }
 
 // checkTimes checks the claims that every kind of token has.

@@ -224,8 +224,8 @@ func FuzzClient(f *testing.F) {
 		if token != "" && err == nil && token != good && c.User() != "u1" {
 			t.Fatalf("%q is taken as %+v", token, c)
 		}
-		if id, err := v.Publisher("orders", token); err == nil {
-			t.Fatalf("%q may publish as %s", token, id)
+		if g, err := v.Publisher("orders", token); err == nil {
+			t.Fatalf("%q may publish as %+v", token, g)
 		}
 		if n := len(v.UnknownKeyIDs()); n > maxUnknownKeyIDs {
 			t.Fatalf("%d key ids are kept", n)

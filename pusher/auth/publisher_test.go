@@ -42,7 +42,7 @@ func TestPublisher(t *testing.T) {
 		"any in namespace":            {"news", rs(accountToken("shop", "any")), "system:serviceaccount:shop:any", ""},
 		"other namespace":             {"orders", rs(accountToken("billing", "invoices")), "system:serviceaccount:billing:invoices", ""},
 		"24 h":                        {"orders", rs(checkout.with("exp", now.Add(24*time.Hour).Unix())), "system:serviceaccount:shop:checkout", ""},
-		"static":                      {"news", static, "token", ""},
+		"static":                      {"news", static, "token:" + sha(static)[:8], ""},
 		"no token":                    {"orders", "", "", CodeTokenMissing},
 		"no token, unknown channel":   {"nosuch", "", "", CodeTokenMissing},
 		"rubbish":                     {"orders", "rubbish", "", CodeTokenInvalid},
@@ -80,10 +80,10 @@ func TestPublisher(t *testing.T) {
 		"a client's token":            {"orders", sign(t, jose.HS256, hmacKey, clientToken()), "", CodeTokenInvalid},
 	} {
 		t.Run(name, func(t *testing.T) {
-			id, err := newVerifier(t, nil).Publisher(tc.channel, tc.token)
+			g, err := newVerifier(t, nil).Publisher(tc.channel, tc.token)
 			wantCode(t, err, tc.code, tc.token)
-			if id != tc.identity {
-				t.Fatalf("identity is %q, want %q", id, tc.identity)
+			if g.Identity != tc.identity || g.Everything() != (tc.code == "") {
+				t.Fatalf("it is %+v, want %q", g, tc.identity)
 			}
 		})
 	}
@@ -97,7 +97,7 @@ func TestAnonymousPublishers(t *testing.T) {
 		}
 	})
 	for channel, want := range map[string]bool{"news": true, "orders": false, "nosuch": false} {
-		if got := v.Anonymous(channel); got != want {
+		if g, got := v.Anonymous(channel); got != want || got && !g.Allows("a", nil, true) {
 			t.Errorf("%s: %v", channel, got)
 		}
 		_, err := v.Publisher(channel, "")
@@ -110,7 +110,7 @@ func TestPublisherWithoutAccounts(t *testing.T) {
 	token := sign(t, jose.RS256, key("rsa", keys.rsa), accountToken("shop", "checkout"))
 	_, err := v.Publisher("orders", token)
 	wantCode(t, err, CodeTokenInvalid, token)
-	if id, err := v.Publisher("news", static); id != "token" {
+	if g, err := v.Publisher("news", static); !g.Everything() {
 		t.Fatalf("the static token is refused: %v", err)
 	}
 }
@@ -159,5 +159,91 @@ func BenchmarkPublisher(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// TestNarrowedPublishers: each entry that fits allows what it says, and nothing more.
+func TestNarrowedPublishers(t *testing.T) {
+	const other = "another-static-token-of-32-bytes-or-more"
+	orders := settings.Scope{Events: []string{"order.*"}, Rooms: []string{"order:*", "all"}}
+	v := newVerifier(t, func(s *settings.Settings) {
+		s.Channels[1].Publishers = settings.Publishers{
+			ServiceAccounts: []settings.ServiceAccount{{Namespace: "shop", Name: "wide"}},
+			TokenSHA256:     []string{sha(static)},
+			Entries: []settings.PublisherEntry{
+				{ServiceAccount: &settings.ServiceAccount{Namespace: "shop", Name: "checkout"}, Scope: orders},
+				{ServiceAccount: &settings.ServiceAccount{Namespace: "shop", Name: "checkout"}, Scope: settings.Scope{Events: []string{"ping"}}},
+				{ServiceAccount: &settings.ServiceAccount{Namespace: "shop", Name: "wide"}, Scope: orders},
+				{TokenSHA256: sha(other), Scope: orders},
+				{Anonymous: true, Scope: settings.Scope{Events: []string{"tick"}}},
+				{JWT: &settings.PublisherJWT{
+					JWTIssuer: settings.JWTIssuer{Issuer: "https://other-cluster", Audiences: []string{"push"}, JWKS: jwks(), JWKSURL: "https://other-cluster/keys"},
+					Subjects:  []string{"system:serviceaccount:shop:*"},
+				}},
+				{JWT: &settings.PublisherJWT{
+					JWTIssuer: settings.JWTIssuer{Issuer: "https://other-cluster", Audiences: []string{"push"}, JWKS: jwks()},
+					Subjects:  []string{"ci"},
+				}, Scope: orders},
+			},
+		}
+	})
+	account := func(name string) string { return sign(t, jose.RS256, key("rsa", keys.rsa), accountToken("shop", name)) }
+	external := func(kid, sub, aud string) string {
+		return sign(t, jose.RS256, key(kid, keys.rsa), clientToken().with("iss", "https://other-cluster").with("aud", aud).with("sub", sub))
+	}
+	type what struct {
+		event  string
+		rooms  []string
+		others bool
+	}
+	everything := []what{{"order.paid", []string{"order:1"}, false}, {"order.paid", nil, true}, {"any", []string{"x"}, true}}
+	narrow := []what{{"order.paid", []string{"order:1", "all"}, false}}
+	beyond := []what{{"order.paid", []string{"order:1", "x"}, false}, {"order.paid", nil, true}, {"order.paid", []string{"all"}, true}, {"orders", []string{"all"}, false}}
+	for name, tc := range map[string]struct {
+		token, identity, code string
+		everything            bool
+		yes, no               []what
+	}{
+		"narrowed account":     {account("checkout"), "system:serviceaccount:shop:checkout", "", false, append(narrow, what{"ping", nil, true}), beyond},
+		"wide account":         {account("wide"), "system:serviceaccount:shop:wide", "", true, everything, nil},
+		"no account":           {account("stranger"), "", CodeNotAllowed, false, nil, nil},
+		"wide static token":    {static, "token:" + sha(static)[:8], "", true, everything, nil},
+		"narrowed token":       {other, "token:" + sha(other)[:8], "", false, narrow, append(beyond, what{"ping", nil, true})},
+		"other cluster":        {external("rsa", "system:serviceaccount:shop:a", "push"), "jwt:https://other-cluster:system:serviceaccount:shop:a", "", true, everything, nil},
+		"narrowed subject":     {external("rsa", "ci", "push"), "jwt:https://other-cluster:ci", "", false, narrow, beyond},
+		"another subject":      {external("rsa", "cd", "push"), "", CodeNotAllowed, false, nil, nil},
+		"another audience":     {external("rsa", "ci", "pull"), "", CodeTokenInvalid, false, nil, nil},
+		"a key it has not":     {external("next", "ci", "push"), "", CodeTokenInvalid, false, nil, nil},
+		"signed by another":    {sign(t, jose.RS256, key("rsa", keys.stranger), clientToken().with("iss", "https://other-cluster").with("aud", "push").with("sub", "ci")), "", CodeTokenInvalid, false, nil, nil},
+		"a client's":           {sign(t, jose.HS256, hmacKey, clientToken()), "", CodeTokenInvalid, false, nil, nil},
+		"this cluster, theirs": {sign(t, jose.RS256, key("rsa", keys.rsa), clientToken().with("iss", "https://cluster").with("aud", "push").with("sub", "ci")), "", CodeTokenInvalid, false, nil, nil},
+	} {
+		for range 2 { // the second is remembered
+			g, err := v.Publisher("orders", tc.token)
+			wantCode(t, err, tc.code, tc.token)
+			if g.Identity != tc.identity || g.Everything() != tc.everything {
+				t.Errorf("%s: %+v", name, g)
+			}
+			for _, w := range tc.yes {
+				if !g.Allows(w.event, w.rooms, w.others) {
+					t.Errorf("%s: may not publish %+v", name, w)
+				}
+			}
+			for _, w := range tc.no {
+				if g.Allows(w.event, w.rooms, w.others) {
+					t.Errorf("%s: may publish %+v", name, w)
+				}
+			}
+		}
+		if _, err := v.Publisher("plain", tc.token); err == nil {
+			t.Errorf("%s: may publish to another channel", name)
+		}
+	}
+	if urls := v.UnknownKeyURLs(); len(urls) != 1 {
+		t.Errorf("unknown keys of %v", urls)
+	}
+	g, ok := v.Anonymous("orders")
+	if !ok || !g.Allows("tick", nil, true) || g.Allows("tock", nil, true) {
+		t.Errorf("anonymous: %+v, %v", g, ok)
 	}
 }

@@ -4,17 +4,13 @@
 package auth
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
 
 	"github.com/klaxon-dev/klaxon/pusher/settings"
-	"github.com/klaxon-dev/klaxon/pusher/settings/keyset"
 	"github.com/klaxon-dev/klaxon/pusher/settings/rules"
 )
 
@@ -47,23 +43,19 @@ type Verifier struct {
 	unknownURLs   unknownKeys
 	clients       cache[Client]
 	accountTokens cache[settings.ServiceAccount]
+	externals     cache[settings.Grant]
 }
 
 // channel is what one Channel's settings come to.
 type channel struct {
 	anonymous  bool
 	origins    origins
-	issuers    []issuer
+	issuers    []*issuer
 	algorithms []jose.SignatureAlgorithm // that the issuers' keys are for
-	publishers publishers
 	rules      *channelRules
-}
+	publishers publishers
 
-// issuer is one whose clients' tokens are trusted: by an HMAC's key or, if that is nil, by
-// public ones. Of which kind it is decides which algorithms its tokens may have.
-type issuer struct {
-	settings.JWTIssuer
-	keys *keyset.Set
+	publisherAlgorithms []jose.SignatureAlgorithm // as algorithms, of publishers' issuers
 }
 
 // New builds a Verifier; a nil clock is time.Now. The error holds all that is
@@ -117,48 +109,21 @@ func newChannel(s *settings.Channel) (*channel, error) {
 		errs = append(errs, fmt.Errorf("%s.clients.%w", path, err))
 	}
 	for i := range s.Clients.JWT {
-		if err := c.trust(&s.Clients.JWT[i]); err != nil {
+		issuer, err := newIssuer(&s.Clients.JWT[i])
+		if err != nil {
 			errs = append(errs, fmt.Errorf("%s.clients.jwt[%d].%w", path, i, err))
-		}
-	}
-	c.publishers = publishers{anyIn: s.Publishers.AnyInNamespace, accounts: map[settings.ServiceAccount]bool{}, anonymous: s.Publishers.Anonymous}
-	for _, sa := range s.Publishers.ServiceAccounts {
-		c.publishers.accounts[sa] = true
-	}
-	for i, h := range s.Publishers.TokenSHA256 {
-		sum, err := hex.DecodeString(h)
-		if err != nil || len(sum) != sha256.Size {
-			errs = append(errs, fmt.Errorf("%s.publishers.tokenSHA256[%d]: is not a SHA-256 in hex", path, i))
 			continue
 		}
-		c.publishers.tokens = append(c.publishers.tokens, [sha256.Size]byte(sum))
+		c.issuers = append(c.issuers, issuer)
+		c.algorithms = issuer.with(c.algorithms)
+	}
+	if c.publishers, err = newPublishers(&s.Publishers); err != nil {
+		errs = append(errs, fmt.Errorf("%s.publishers.%w", path, err))
+	}
+	for i := range c.publishers.entries {
+		if issuer := c.publishers.entries[i].issuer; issuer != nil {
+			c.publisherAlgorithms = issuer.with(c.publisherAlgorithms)
+		}
 	}
 	return c, errors.Join(errs...)
-}
-
-// trust adds an issuer of clients' tokens.
-func (c *channel) trust(j *settings.JWTIssuer) error {
-	i := issuer{JWTIssuer: *j}
-	algorithms := hmacAlgorithms
-	switch {
-	case j.Issuer == "":
-		return errors.New("issuer: is missing")
-	case len(j.Audiences) == 0:
-		return errors.New("audiences: is empty")
-	case len(j.JWKS) > 0 && len(j.HMACKey) > 0:
-		return errors.New("jwks: is there beside hmacKey")
-	case len(j.JWKS) > 0:
-		var err error
-		if i.keys, err = keyset.Parse(j.JWKS); err != nil {
-			return fmt.Errorf("jwks: %w", err)
-		}
-		algorithms = keyset.Algorithms
-	case len(j.HMACKey) < settings.MinSecretBytes:
-		return fmt.Errorf("hmacKey: is shorter than %d bytes", settings.MinSecretBytes)
-	}
-	if !slices.Contains(c.algorithms, algorithms[0]) {
-		c.algorithms = slices.Concat(c.algorithms, algorithms)
-	}
-	c.issuers = append(c.issuers, i)
-	return nil
 }

@@ -8,6 +8,9 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+
+	"github.com/klaxon-dev/klaxon/pusher/settings"
+	"github.com/klaxon-dev/klaxon/pusher/wire"
 )
 
 // authorize decides whether the caller may go on, before anything of the body
@@ -15,10 +18,11 @@ import (
 func (h *Handler) authorize(r *http.Request, req *request) *problem {
 	rules := h.Rules()
 	req.token = bearer(r)
-	if req.token != "" || !free(rules, r, req) {
-		if _, err := rules.Authorizer.Publisher(req.channel, req.token); err != nil {
-			return problemOf(err)
-		}
+	if p := grant(rules, r, req); p != nil {
+		return p
+	}
+	if !req.publishes && !req.grant.Everything() {
+		return errOnlyPublishes
 	}
 	if req.settings = rules.Channel(req.channel); req.settings == nil {
 		return errUnknownChannel
@@ -26,12 +30,33 @@ func (h *Handler) authorize(r *http.Request, req *request) *problem {
 	return nil
 }
 
-// free reports whether the caller needs no token for this request.
-func free(rules *Rules, r *http.Request, req *request) bool {
-	if req.publishes && len(r.Header["Origin"]) == 0 && rules.Authorizer.Anonymous(req.channel) {
-		return true // a sender of events, not a web page
+// grant finds out what the caller may do.
+func grant(rules *Rules, r *http.Request, req *request) *problem {
+	if req.token == "" && rules.Open && local(r) {
+		req.grant = settings.Grant{Identity: "local", Scopes: []settings.Scope{{}}}
+		return nil
 	}
-	return rules.Open && local(r)
+	if req.token == "" && req.publishes && len(r.Header["Origin"]) == 0 { // a sender of events, not a web page
+		var ok bool
+		if req.grant, ok = rules.Authorizer.Anonymous(req.channel); ok {
+			return nil
+		}
+	}
+	var err error
+	if req.grant, err = rules.Authorizer.Publisher(req.channel, req.token); err != nil {
+		return problemOf(err)
+	}
+	return nil
+}
+
+// permit holds an event to what the caller may publish.
+func (r *request) permit(ev *wire.Event) *problem {
+	others := len(ev.Users)+len(ev.Sessions) > 0 || len(ev.Rooms) == 0
+	if r.grant.Allows(ev.Name, ev.Rooms, others) {
+		return nil
+	}
+	return newProblem(http.StatusForbidden, codeNotAllowed,
+		"this publisher may not publish %.128q to those whom the event is for: its entries in spec.publishers name the events and rooms that it may", ev.Name)
 }
 
 // bearer returns the token of the Authorization header (RFC 6750 section 2.1).

@@ -55,15 +55,15 @@ type History interface {
 
 // Authorizer says who may publish.
 type Authorizer interface {
-	// Publisher names the token's holder, who may publish to the channel. An
+	// Publisher says what the token's holder may publish to the channel. An
 	// error's text is shown to the caller; its method `Code() string` decides
 	// the status: token_missing, token_invalid and token_expired are 401,
 	// not_allowed is 403, unknown_channel is 404, broker_refused is 507. All else is
 	// 503.
-	Publisher(channel, token string) (identity string, err error)
-	// Anonymous reports whether those who show no token may publish to the channel,
-	// and do nothing else.
-	Anonymous(channel string) bool
+	Publisher(channel, token string) (settings.Grant, error)
+	// Anonymous says what those may publish to the channel who show no token; false:
+	// nothing. They may do nothing else.
+	Anonymous(channel string) (settings.Grant, bool)
 }
 
 // Rules are what requests are held to. They follow from the settings and are
@@ -87,6 +87,8 @@ type Config struct {
 	// Rules returns the current rules. It is called for each request and, in a
 	// stream, for each batch.
 	Rules func() *Rules
+	// Refused is told the code of each request that is refused. It must not wait.
+	Refused func(channel, code string)
 }
 
 // Handler serves the API.
@@ -94,6 +96,7 @@ type Handler struct {
 	Config
 	clock   func() time.Time
 	silence time.Duration
+	rates   rates
 }
 
 // New returns a Handler. It wants a server with the limits of NewServer.
@@ -163,6 +166,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		p = serve(w, r, req)
 	}
 	if p != nil {
+		h.Refused(channel, p.Code)
 		p.write(w)
 	}
 }
@@ -173,6 +177,7 @@ type request struct {
 	session   string
 	publishes bool
 	token     string
+	grant     settings.Grant
 	reached   bool // the answer is to say how many sessions the event is for
 	settings  *settings.Channel
 }

@@ -29,19 +29,21 @@ func (c coded) Code() string  { return string(c) }
 // the token that is refused with it.
 type authorizer struct{ calls atomic.Int64 }
 
-func (a *authorizer) Publisher(_, token string) (string, error) {
+func (a *authorizer) Publisher(_, token string) (settings.Grant, error) {
 	a.calls.Add(1)
 	switch token {
 	case "good":
-		return "token", nil
+		return settings.Grant{Identity: "token", Scopes: []settings.Scope{{}}}, nil
+	case "narrow":
+		return settings.Grant{Identity: "narrow", Scopes: []settings.Scope{{Events: []string{"order.*"}, Rooms: []string{"order:*"}}, {Events: []string{"ping"}}}}, nil
 	case "":
-		return "", coded("token_missing")
+		return settings.Grant{}, coded("token_missing")
 	}
-	return "", coded(token)
+	return settings.Grant{}, coded(token)
 }
 
-func (*authorizer) Anonymous(channel string) bool {
-	return channel == "anonymous" || channel == "nosuch"
+func (*authorizer) Anonymous(channel string) (settings.Grant, bool) {
+	return settings.Grant{Identity: "anonymous", Scopes: []settings.Scope{{}}}, channel == "anonymous" || channel == "nosuch"
 }
 
 // store keeps what is published, and stores no id twice.
@@ -140,12 +142,13 @@ type rig struct {
 	store    *store
 	sessions *directory
 	rules    atomic.Pointer[Rules]
+	refused  sync.Map // code → channel
 }
 
 func newRig() *rig {
 	r := &rig{auth: &authorizer{}, store: &store{ids: map[string]uint64{}}, sessions: &directory{}}
 	r.rules.Store(&Rules{Authorizer: r.auth, Channel: limits(64)})
-	r.Handler = New(Config{Publisher: r.store, Sessions: r.sessions, Presence: r.sessions, Rules: r.rules.Load})
+	r.Handler = New(Config{Publisher: r.store, Sessions: r.sessions, Presence: r.sessions, Rules: r.rules.Load, Refused: func(channel, code string) { r.refused.Store(code, channel) }})
 	return r
 }
 
@@ -155,6 +158,7 @@ func limits(eventBytes int64) func(string) *settings.Channel {
 	for _, name := range []string{"orders", "silent", "anonymous", "flat"} {
 		channels[name] = &settings.Channel{Name: name, Limits: settings.Limits{EventBytes: eventBytes}}
 	}
+	channels["anonymous"].Limits.PublishRate = 10
 	channels["flat"].CloudEvents.IgnoreSubject = true
 	return func(name string) *settings.Channel { return channels[name] }
 }

@@ -26,6 +26,8 @@ type problem struct {
 	Line int `json:"line,omitempty"`
 	// Oldest is the earliest offset that can be asked for.
 	Oldest string `json:"oldest,omitempty"`
+
+	retryAfter string // seconds; empty: see write
 }
 
 func newProblem(status int, code, format string, args ...any) *problem {
@@ -47,6 +49,8 @@ const (
 	codeTooManyEvents  = "too_many_events"
 	codeTimeout        = "timeout"
 	codeUnavailable    = "unavailable"
+	codeNotAllowed     = "not_allowed"
+	codeRate           = "rate_limited"
 )
 
 var (
@@ -55,6 +59,7 @@ var (
 	errUnknownChannel = newProblem(http.StatusNotFound, codeUnknownChannel, "there is no such channel")
 	errMediaType      = newProblem(http.StatusUnsupportedMediaType, codeMediaType, "send application/json (one event or an array), application/x-ndjson (a stream), application/cloudevents+json, application/cloudevents-batch+json or a CloudEvent in headers (ce-specversion, ce-id, ce-source, ce-type), in UTF-8 and not encoded")
 	errNotUTF8        = newProblem(http.StatusBadRequest, codeMalformed, "the body is not UTF-8")
+	errOnlyPublishes  = newProblem(http.StatusForbidden, codeNotAllowed, "this publisher may publish and do nothing else: its entry in spec.publishers is narrowed, or it shows no token")
 	errTimeout        = newProblem(http.StatusRequestTimeout, codeTimeout, "the body did not arrive in time")
 	errTruncated      = newProblem(http.StatusBadRequest, codeMalformed, "the body ended early")
 	errBodyTooLarge   = newProblem(http.StatusRequestEntityTooLarge, codeBodyTooLarge, "the body is larger than %d bytes: send fewer events at a time, or an NDJSON stream", maxArrayBytes)
@@ -66,7 +71,7 @@ var statuses = map[string]int{
 	"token_missing":    http.StatusUnauthorized,
 	"token_invalid":    http.StatusUnauthorized,
 	"token_expired":    http.StatusUnauthorized,
-	"not_allowed":      http.StatusForbidden,
+	codeNotAllowed:     http.StatusForbidden,
 	codeUnknownChannel: http.StatusNotFound,
 	codeUnknownSession: http.StatusNotFound,
 	"too_many_rooms":   http.StatusConflict,
@@ -124,12 +129,15 @@ func (p *problem) write(w http.ResponseWriter) {
 			challenge = `Bearer error="invalid_token"`
 		}
 		h.Set("WWW-Authenticate", challenge)
+	case http.StatusTooManyRequests:
+		h.Set("Retry-After", p.retryAfter)
 	case http.StatusServiceUnavailable:
 		h.Set("Retry-After", "2")
 	}
 	b := p.json()
 	h.Set("Content-Type", "application/problem+json")
+	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Content-Length", strconv.Itoa(len(b)))
 	w.WriteHeader(p.Status)
-	_, _ = w.Write(b) // the caller may be gone; there is nobody else to tell
+	_, _ = w.Write(b) //nolint:gosec // it is JSON and says so; the caller may be gone, and there is nobody else to tell
 }

@@ -122,6 +122,16 @@ func (h *Handler) publishBody(w http.ResponseWriter, r *http.Request, req *reque
 	if p != nil {
 		return p
 	}
+	for i, ev := range events {
+		if p := req.permit(ev); p != nil && len(events) > 1 {
+			return p.at(i)
+		} else if p != nil {
+			return p
+		}
+	}
+	if wait := h.rates.take(req, len(events), h.clock()); wait > 0 {
+		return tooFast(req, wait)
+	}
 	trace(events, r, req.settings)
 	receipts, err := h.Publisher.Publish(r.Context(), req.channel, events)
 	if err != nil {

@@ -134,6 +134,9 @@ func (s *stream) next() error {
 	case len(bytes.TrimSpace(line)) > 0:
 		ev, p := s.decode(line)
 		if p == nil {
+			p = s.req.permit(ev)
+		}
+		if p == nil {
 			s.events = append(s.events, ev)
 		}
 		s.answers = append(s.answers, answer{s.line, p})
@@ -192,6 +195,9 @@ func (s *stream) store() bool {
 	}
 	var receipts []wire.Receipt
 	var failure *problem
+	if len(s.events) > 0 && !s.pace() {
+		return false
+	}
 	if len(s.events) > 0 {
 		trace(s.events, s.r, s.req.settings)
 		var err error
@@ -212,6 +218,22 @@ func (s *stream) store() bool {
 		}
 	}
 	return s.flush() && failure == nil
+}
+
+// pace waits until the publisher's rate has room for what has come: a stream is slowed
+// down, not refused. It reports false when the publisher has gone.
+func (s *stream) pace() bool {
+	for {
+		wait := s.h.rates.take(s.req, len(s.events), s.h.clock())
+		if wait == 0 {
+			return true
+		}
+		select {
+		case <-s.r.Context().Done():
+			return false
+		case <-time.After(wait):
+		}
+	}
 }
 
 // write answers a last line.

@@ -191,9 +191,11 @@ func TestStreamEndsWithItsChannel(t *testing.T) {
 // revoked refuses every token.
 type revoked struct{}
 
-func (revoked) Publisher(string, string) (string, error) { return "", coded("token_expired") }
+func (revoked) Publisher(string, string) (settings.Grant, error) {
+	return settings.Grant{}, coded("token_expired")
+}
 
-func (revoked) Anonymous(string) bool { return false }
+func (revoked) Anonymous(string) (settings.Grant, bool) { return settings.Grant{}, false }
 
 func TestStreamEndsWithItsToken(t *testing.T) {
 	r := newRig()

@@ -219,6 +219,8 @@ type Publishers struct {
 	TokenSHA256 []string `json:"tokenSHA256,omitempty"`
 	// Anonymous lets those publish who show no token, and do nothing else.
 	Anonymous bool `json:"anonymous,omitempty"`
+	// Entries are publishers that are narrowed, or of other issuers than the cluster's.
+	Entries []PublisherEntry `json:"entries,omitempty"`
 }
 
 // ServiceAccount is a Kubernetes identity, here only two strings of a token.
@@ -236,6 +238,9 @@ type Limits struct {
 	// EmitRate is how many events a session may emit each second, in the long run. 0, as
 	// in documents older than the field: as many as it likes.
 	EmitRate int64 `json:"emitRate,omitempty"`
+	// PublishRate is how many events each publisher may publish through one push server
+	// each second, in the long run. 0, as in documents older than the field: as many as it likes.
+	PublishRate int64 `json:"publishRate,omitempty"`
 }
 
 // SlowClientPolicy says what happens when a session's unsent bytes exceed the buffer.

@@ -143,13 +143,11 @@ func (c *Channel) validate(at problems) {
 	for i, o := range c.Clients.AllowedOrigins {
 		at.at(".clients.allowedOrigins[%d]", i).check(originRE.MatchString(o), "%q is not an origin", o)
 	}
-	for i, j := range c.Clients.JWT {
-		p := at.at(".clients.jwt[%d]", i)
-		p.at(".issuer").check(j.Issuer != "", "is missing")
-		p.at(".audiences").check(len(j.Audiences) > 0, "is empty")
-		p.at(".jwksURL").check(j.JWKSURL == "" || len(j.JWKS) > 0, "is there without jwks")
-		p.at(".clockSkew").check(j.ClockSkew == 0 || j.ClockSkew.Std() >= time.Second && j.ClockSkew.Std() <= MaxClockSkew, "%s is not from 1s to 5m", j.ClockSkew.Std())
-		p.at(".hmacKey").check(len(j.HMACKey) >= MinSecretBytes || len(j.HMACKey) == 0 && len(j.JWKS) > 0, "is shorter than %d bytes", MinSecretBytes)
+	for i := range c.Clients.JWT {
+		c.Clients.JWT[i].validate(at.at(".clients.jwt[%d]", i))
+	}
+	for i := range c.Publishers.Entries {
+		c.Publishers.Entries[i].validate(at.at(".publishers.entries[%d]", i))
 	}
 	for i, t := range c.Publishers.TokenSHA256 {
 		at.at(".publishers.tokenSHA256[%d]", i).check(isSHA256(t), "is not a SHA-256 in hex")
@@ -160,6 +158,7 @@ func (c *Channel) validate(at problems) {
 	at.at(".limits.eventBytes").check(c.Limits.EventBytes >= MinEventBytes && c.Limits.EventBytes <= MaxEventBytes,
 		"%d is not from %d to %d", c.Limits.EventBytes, MinEventBytes, MaxEventBytes)
 	at.at(".limits.connections").check(c.Limits.Connections >= 1, "%d is less than 1", c.Limits.Connections)
+	at.at(".limits.publishRate").check(c.Limits.PublishRate >= 0, "%d is less than 0", c.Limits.PublishRate)
 	at.at(".limits.emitRate").check(c.Limits.EmitRate >= 0 && c.Limits.EmitRate <= MaxEmitRate, "%d is not from 0 to %d", c.Limits.EmitRate, MaxEmitRate)
 	at.at(".slowClients.bufferBytes").check(c.SlowClients.BufferBytes >= max(MinBufferBytes, c.Limits.EventBytes) &&
 		c.SlowClients.BufferBytes <= MaxBufferBytes, "%d is not from the larger of %d and limits.eventBytes to %d",
@@ -178,6 +177,30 @@ func (c *Channel) validate(at problems) {
 	if z := c.Compression; z != nil {
 		at.at(".compression.minBytes").check(z.MinBytes >= MinCompressBytes && z.MinBytes <= MaxCompressBytes,
 			"%d is not from %d to %d", z.MinBytes, MinCompressBytes, MaxCompressBytes)
+	}
+}
+
+func (j *JWTIssuer) validate(p problems) {
+	p.at(".issuer").check(j.Issuer != "", "is missing")
+	p.at(".audiences").check(len(j.Audiences) > 0, "is empty")
+	p.at(".jwksURL").check(j.JWKSURL == "" || len(j.JWKS) > 0, "is there without jwks")
+	p.at(".clockSkew").check(j.ClockSkew == 0 || j.ClockSkew.Std() >= time.Second && j.ClockSkew.Std() <= MaxClockSkew, "%s is not from 1s to 5m", j.ClockSkew.Std())
+	p.at(".hmacKey").check(len(j.HMACKey) >= MinSecretBytes || len(j.HMACKey) == 0 && len(j.JWKS) > 0, "is shorter than %d bytes", MinSecretBytes)
+}
+
+func (e *PublisherEntry) validate(at problems) {
+	of := 0
+	for _, set := range []bool{e.ServiceAccount != nil, e.TokenSHA256 != "", e.Anonymous, e.JWT != nil} {
+		if set {
+			of++
+		}
+	}
+	at.check(of == 1, "is of %d publishers, not of one", of)
+	at.at(".tokenSHA256").check(e.TokenSHA256 == "" || isSHA256(e.TokenSHA256), "is not a SHA-256 in hex")
+	at.at(".serviceAccount").check(e.ServiceAccount == nil || e.ServiceAccount.Namespace != "" && e.ServiceAccount.Name != "", "needs a namespace and a name")
+	if e.JWT != nil {
+		e.JWT.validate(at.at(".jwt"))
+		at.at(".jwt.subjects").check(len(e.JWT.Subjects) > 0, "is empty")
 	}
 }
 

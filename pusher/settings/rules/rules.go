@@ -177,13 +177,13 @@ type cache struct {
 
 var compiled cache
 
-func (c *cache) get(k key, make func() (*Rule, error)) (*Rule, error) {
+func (c *cache) get(k key, compile func() (*Rule, error)) (*Rule, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	r, ok := c.fresh[k]
 	if !ok {
 		if r, ok = c.old[k]; !ok {
-			r.rule, r.err = make()
+			r.rule, r.err = compile()
 		}
 		c.put(k, r)
 	}
