@@ -90,12 +90,12 @@ func (srv *Server) decide(a attempt) (*hello, *refused) {
 			return nil, &refused{http.StatusForbidden, err.Error()}
 		}
 	}
-	if srv.draining.Load() || srv.Room() <= 0 {
-		return nil, &refused{http.StatusServiceUnavailable, "this push server takes no more connections now"}
-	}
 	resumes, err := srv.resumption(a.channel, a.since, a.resume)
 	if err != nil {
 		return nil, &refused{http.StatusBadRequest, err.Error()}
+	}
+	if why := srv.full(); why != "" {
+		return nil, &refused{http.StatusServiceUnavailable, why}
 	}
 	h := srv.admit(snap, &a)
 	h.rooms, h.watch, h.remote, h.resumes = a.rooms, a.watch, a.remote, resumes
@@ -116,7 +116,7 @@ func (srv *Server) Upgrade(c *acceptor.Conn) bool {
 	if snap := srv.current.Load(); snap.asksHeaders(string(name)) {
 		return false
 	}
-	a := attempt{channel: string(name), host: string(r.Host), origin: string(r.Origin), remote: c.Remote}
+	a := attempt{channel: string(name), host: string(r.Host), origin: string(r.Origin), remote: srv.remoteOf(c)}
 	var query url.Values
 	if len(r.Query) > 0 {
 		query, _ = url.ParseQuery(string(r.Query)) // what is malformed is left out, as net/http does
@@ -131,6 +131,14 @@ func (srv *Server) Upgrade(c *acceptor.Conn) bool {
 		h.release()
 	}
 	return true
+}
+
+// remoteOf is who a handshake of the fast path is from.
+func (srv *Server) remoteOf(c *acceptor.Conn) netip.AddrPort {
+	if len(c.Request.Forwarded) == 0 {
+		return c.Remote
+	}
+	return srv.current.Load().proxies.client(c.Remote, []string{string(c.Request.Forwarded)})
 }
 
 // offer is a client's connection and what is known of it, for a loop.
@@ -180,7 +188,8 @@ func (srv *Server) serveWebSocket(w http.ResponseWriter, r *http.Request) {
 	h, no := srv.decide(a)
 	if no != nil {
 		if no.status == http.StatusServiceUnavailable {
-			w.Header().Set("Retry-After", "5")
+			refuseFull(w, no.detail)
+			return
 		}
 		problem(w, no.status, no.detail)
 		return
@@ -211,7 +220,7 @@ func checkRooms(rooms []string) error {
 
 // visit notes where a request comes from and, if that matters, what it says.
 func (srv *Server) visit(a *attempt, r *http.Request) {
-	a.remote, _ = netip.ParseAddrPort(r.RemoteAddr) // as net/http writes it
+	a.remote = srv.clientOf(r)
 	if srv.current.Load().verifier.WantsHeaders(a.channel) {
 		_, a.headers = describe(r)
 	}

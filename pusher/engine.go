@@ -39,6 +39,7 @@ type engine struct {
 	begun   time.Duration     // since the shard's start
 
 	elsewhere bool // a WebSocket of another replica probes
+	counted   bool // by the server's crowd
 	// pending are clients of namespaces about which handlers are asked, by namespace.
 	pending map[string]*admission
 }
@@ -90,6 +91,13 @@ func (sh *shard) openEngine(c loop.Slot, h *engineHello) {
 	var sid string
 	e.home, sid = sh.server.sids.assign(sh.number, c)
 	sh.peers.At(uint32(c)).engine = e
+	var ok bool
+	if e.counted, ok = sh.server.crowd.enter(e.remote, cur.settings.Pusher.Limits); !ok {
+		sh.server.refusedByPod(podAddress)
+		e.poll = h.poll
+		sh.loop.Close(c, wire.CloseTryLater, tooManyOfAddress)
+		return
+	}
 	if h.poll != nil {
 		_ = e.state.Poll() // the first
 		e.poll = h.poll
@@ -266,6 +274,9 @@ func (sh *shard) closedEngine(c loop.Slot, e *engine) {
 		sh.finish(s)
 	}
 	e.first, e.pending = noSession, nil
+	if e.counted {
+		sh.server.crowd.leave(e.remote)
+	}
 	if e.poll != nil {
 		sh.reply(e, []byte{byte(engineio.Close)})
 	}

@@ -23,7 +23,7 @@ type metrics struct {
 	registry       *prometheus.Registry
 	settingsErrors prometheus.Counter
 
-	refusedRequests *prometheus.CounterVec
+	refusedRequests, refusedConnections *prometheus.CounterVec
 }
 
 var (
@@ -61,7 +61,10 @@ func newMetrics(srv *Server) *metrics {
 	m.refusedRequests = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "klaxon_requests_refused_total", Help: "Requests on the events listener that were refused, by channel and the problem's code.",
 	}, []string{"channel", "code"})
-	m.registry.MustRegister(m, m.settingsErrors, m.refusedRequests, collectors.NewGoCollector(),
+	m.refusedConnections = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "klaxon_connections_refused_total", Help: "Connections that were refused whichever channel they were for, by reason.",
+	}, []string{"reason"})
+	m.registry.MustRegister(m, m.settingsErrors, m.refusedRequests, m.refusedConnections, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }

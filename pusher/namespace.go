@@ -215,6 +215,11 @@ func (sh *shard) emitted(e *engine, s uint32, p *socketio.Packet) {
 		return
 	}
 	var r result
+	asked, _ := roomsOf(args) // what is wrong is said below
+	if r.Error = sh.asks(s, max(1, len(asked))); r.Error != nil {
+		sh.answerEmit(s, p, name, r)
+		return
+	}
 	switch name {
 	case "join", "leave":
 		rooms, err := roomsOf(args)

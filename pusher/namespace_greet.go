@@ -135,6 +135,14 @@ func (sh *shard) seat(e *engine, a *admission) bool {
 	}
 	e.first = s
 	failed := sh.settleIn(s, g)
+	if sh.crowded(s) {
+		sh.unlink(e, s)
+		sh.sessions.At(s).told = true // as one that has not begun
+		sh.server.forgo(ch, g)
+		sh.finish(s)
+		sh.refuse(e, ch.SocketIO.Namespace, socketio.ConnectError{Message: tooManyOfUser, Data: map[string]string{"code": codeFull}})
+		return true
+	}
 	if failed == nil {
 		failed = sh.join(s, a.said.Rooms)
 	}

@@ -76,12 +76,10 @@ func (sh *shard) openClient(c loop.Slot, h *hello) {
 		return
 	}
 	sh.peers.At(uint32(c)).session = s
-	if now.Revision != h.channel.Revision || now.counters != h.channel.counters {
-		// Changed since the handshake: what was decided there may not hold.
-		sh.sessions.At(s).channel = h.channel // whose counters have it
-		sh.sessions.At(s).told = true         // as one that has not begun
+	if why := sh.unfit(s, h); why != "" {
+		sh.sessions.At(s).told = true // as one that has not begun
 		sh.server.forgo(h.channel, h.greeting)
-		sh.loop.Close(c, wire.CloseTryLater, "the channel has just changed, try again")
+		sh.loop.Close(c, wire.CloseTryLater, why)
 		return
 	}
 	var from *claim
@@ -111,6 +109,38 @@ func (sh *shard) openClient(c loop.Slot, h *hello) {
 	})
 }
 
+// unfit says why a plain client or an event stream that has been let in cannot stay.
+func (sh *shard) unfit(s uint32, h *hello) string {
+	ses, g := sh.sessions.At(s), h.greeting
+	if now := ses.channel; now.Revision != h.channel.Revision || now.counters != h.channel.counters {
+		// Changed since the handshake: what was decided there may not hold.
+		ses.channel = h.channel // whose counters have it
+		return "the channel has just changed, try again"
+	}
+	counted, ok := sh.server.crowd.enter(ses.remote, sh.server.current.Load().settings.Pusher.Limits)
+	if counted {
+		ses.counted |= countedAddress
+	}
+	if !ok {
+		sh.server.refusedByPod(podAddress)
+		return tooManyOfAddress
+	}
+	if g != nil && g.answer.User != "" {
+		t := sh.talkOf(s)
+		t.named, t.subject = true, g.subject // who is counted is the token's
+	}
+	if sh.crowded(s) {
+		return tooManyOfUser
+	}
+	return ""
+}
+
+// Why clients must try later.
+const (
+	tooManyOfAddress = "too many connections from your address"
+	tooManyOfUser    = "too many connections of this user"
+)
+
 // welcomeClient says the first words to a plain client or on an event stream.
 func (sh *shard) welcomeClient(s uint32, r resumed, failed *failure) {
 	ses := sh.sessions.At(s)
@@ -138,6 +168,12 @@ func (sh *shard) request(c loop.Slot, s uint32, msg []byte) {
 	if err != nil {
 		sh.fail(c, r, &failure{Code: plain.CodeBadMessage, Message: err.Error()})
 		return
+	}
+	if r.Type != plain.Emit && r.Type != plain.Ack {
+		if refused := sh.asks(s, max(1, len(r.Rooms))); refused != nil {
+			sh.fail(c, r, refused)
+			return
+		}
 	}
 	switch r.Type {
 	case plain.Join:

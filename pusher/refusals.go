@@ -20,6 +20,8 @@ const (
 	refusedToken                    // none, or no good one
 	refusedConnect                  // by a rule
 	refusedFull                     // the channel
+	refusedUser                     // has too many sessions
+	refusedJoinRate                 // too many rooms and other requests
 	refusedJoin                     // by a rule or the token's rooms
 	refusedEmit                     // by a rule
 	refusedEmitRate                 // too many events
@@ -28,7 +30,7 @@ const (
 )
 
 var reasonNames = [reasons]string{
-	refusedOrigin: "origin", refusedToken: "token", refusedConnect: "connect_rule", refusedFull: "connections", refusedJoin: "join",
+	refusedOrigin: "origin", refusedToken: "token", refusedConnect: "connect_rule", refusedFull: "connections", refusedUser: "user_connections", refusedJoinRate: "join_rate", refusedJoin: "join",
 	refusedEmit: "emit_rule", refusedEmitRate: "emit_rate", refusedNotHandled: "not_handled",
 }
 

@@ -65,6 +65,7 @@ type Server struct {
 	current       atomic.Pointer[snapshot]
 	settingsError atomic.Pointer[string]
 	complaints    complaints
+	crowd         crowd
 	leaving       atomic.Bool // Drain has begun
 	draining      atomic.Bool // nobody is let in any more
 	resumes       resumeCounts

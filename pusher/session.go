@@ -4,6 +4,7 @@
 package pusher
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -38,6 +39,8 @@ type session struct {
 	ended     bool   // for good: see dismiss
 	moved     bool   // to another replica
 	told      bool   // that it ends: see farewell
+	counted   uint8  // countedAddress, countedUser
+	asked     drip   // see asks
 	serial    uint16 // tells it from earlier ones of the same id
 }
 
@@ -105,6 +108,7 @@ func (sh *shard) begin(ses session) (uint32, bool) {
 func (sh *shard) finish(s uint32) {
 	ses := sh.sessions.At(s)
 	ses.channel.counters.connections.Add(-1)
+	sh.uncount(ses)
 	if ses.present {
 		sh.disappear(s)
 	}
@@ -122,6 +126,61 @@ func (sh *shard) finish(s uint32) {
 	}
 	*ses = session{}
 	sh.free = append(sh.free, s)
+}
+
+// drip is a bucket in little room.
+type drip struct {
+	level float32 // of what has not run off yet
+	at    uint32  // hundredths of a second since the shard's start
+}
+
+// asks reports whether a session may ask for something about n rooms, or for something
+// else that counts as n, and takes it out of its rate.
+func (sh *shard) asks(s uint32, n int) *failure {
+	ses := sh.sessions.At(s)
+	rate := float32(ses.channel.Limits.JoinRate)
+	if rate == 0 {
+		return nil
+	}
+	now := uint32(sh.now() / (10 * time.Millisecond)) //nolint:gosec // what wraps after a year is a moment's rate
+	d := &ses.asked
+	d.level = max(0, d.level-float32(now-d.at)/100*rate)
+	d.at = now
+	if d.level > 0 && d.level+float32(n) > rateBurst*rate {
+		ses.channel.counters.refuse(refusedJoinRate)
+		return &failure{Code: plain.CodeRate, Message: fmt.Sprintf(
+			"a client of this channel may ask to join, leave and watch %d rooms a second, any other request counting as one: ask more slowly", ses.channel.Limits.JoinRate)}
+	}
+	d.level += float32(n)
+	return nil
+}
+
+// What of a session its server's crowd counts.
+const (
+	countedAddress uint8 = 1 << iota
+	countedUser
+)
+
+// crowded reports whether a session that has just begun is one too many of its user.
+func (sh *shard) crowded(s uint32) bool {
+	ses := sh.sessions.At(s)
+	counted, ok := sh.server.crowd.enterAs(ses.channel, ses.subject())
+	if counted {
+		ses.counted |= countedUser
+	}
+	if !ok {
+		ses.channel.counters.refuse(refusedUser)
+	}
+	return !ok
+}
+
+func (sh *shard) uncount(ses *session) {
+	if ses.counted&countedUser != 0 {
+		sh.server.crowd.leaveAs(ses.channel, ses.subject())
+	}
+	if ses.counted&countedAddress != 0 {
+		sh.server.crowd.leave(ses.remote)
+	}
 }
 
 // end ends a session for a reason that its client must know. A Socket.IO client
@@ -204,9 +263,6 @@ func (sh *shard) renew(s uint32, token string) *failure {
 		return &failure{Code: plain.CodeToken, Message: err.Error()}
 	case client.User() != ses.subject():
 		return &failure{Code: plain.CodeToken, Message: "the token is another user's: connect anew to become another user"}
-	}
-	if err := verifier.MayRenew(ses.channel.Name, &client, ses.remote.addr()); err != nil {
-		return &failure{Code: plain.CodeForbidden, Message: err.Error()}
 	}
 	if err := verifier.MayRenew(ses.channel.Name, &client, ses.remote.addr()); err != nil {
 		return &failure{Code: plain.CodeForbidden, Message: err.Error()}

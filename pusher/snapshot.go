@@ -5,6 +5,7 @@ package pusher
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -24,6 +25,7 @@ type snapshot struct {
 	verifier *auth.Verifier
 	channels map[string]*channel
 	rules    *events.Rules
+	proxies  trusted
 
 	// What is settled before a Socket.IO client names a channel follows from all.
 	namespaces map[string]*channel
@@ -80,6 +82,9 @@ func build(prev *snapshot, s *settings.Settings, caller *handlers.Caller) (*snap
 		settings: s, verifier: v, maxPayload: plain.MaxMessage,
 		channels:   make(map[string]*channel, len(s.Channels)),
 		namespaces: make(map[string]*channel, len(s.Channels)),
+	}
+	for _, p := range s.Pusher.TrustedProxies {
+		next.proxies = append(next.proxies, netip.MustParsePrefix(p)) // Validate has
 	}
 	targets := caller.Targets(s.Channels)
 	for _, c := range s.Channels {

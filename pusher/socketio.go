@@ -5,7 +5,6 @@ package pusher
 
 import (
 	"net/http"
-	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
@@ -55,15 +54,16 @@ func (srv *Server) serveEngine(w http.ResponseWriter, r *http.Request) {
 		engineError(w, engineio.UnsupportedVersion)
 	case upgrade != (transport == "websocket"):
 		engineError(w, engineio.BadRequest)
-	case srv.draining.Load() || srv.Room() <= 0:
-		w.Header().Set("Retry-After", "5")
-		problem(w, http.StatusServiceUnavailable, "this push server takes no more connections now")
 	default:
+		if why := srv.full(); why != "" {
+			refuseFull(w, why)
+			return
+		}
 		h := &engineHello{said: said{origin: origin, host: r.Host, token: token(r.Header.Get("Authorization"), nil, query)}}
 		if srv.current.Load().asks {
 			h.said.query, h.said.headers = describe(r)
 		}
-		h.remote, _ = netip.ParseAddrPort(r.RemoteAddr) // as net/http writes it
+		h.remote = srv.clientOf(r)
 		if upgrade {
 			srv.handOver(w, r, offer{hello: h, deflate: srv.current.Load().deflate, kind: loop.Packets, shard: srv.leastLoaded()})
 			return
@@ -123,12 +123,15 @@ func (srv *Server) upgradeEngine(c *acceptor.Conn) bool {
 	query, err := url.ParseQuery(string(c.Request.Query))
 	snap := srv.current.Load()
 	if err != nil || snap.asks || query.Get("transport") != "websocket" || query.Get("EIO") != strconv.Itoa(engineio.Version) || query.Has("sid") ||
-		srv.draining.Load() || srv.Room() <= 0 || !snap.verifier.SomeOrigin(string(c.Request.Origin), string(c.Request.Host)) {
+		!snap.verifier.SomeOrigin(string(c.Request.Origin), string(c.Request.Host)) {
+		return false
+	}
+	if srv.full() != "" {
 		return false
 	}
 	h := &engineHello{
 		said:   said{origin: string(c.Request.Origin), host: string(c.Request.Host), token: token(string(c.Request.Authorization), nil, query)},
-		remote: c.Remote,
+		remote: srv.remoteOf(c),
 	}
 	srv.adopt(c, offer{hello: h, deflate: snap.deflate, kind: loop.Packets, shard: srv.leastLoaded()})
 	return true

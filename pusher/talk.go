@@ -23,8 +23,8 @@ const (
 	// maxTurnBytes what they may have in all.
 	maxTurns     = 64
 	maxTurnBytes = 1 << 20
-	// emitBurst is how many seconds' worth of events a client may emit at once.
-	emitBurst = 2
+	// rateBurst is how many seconds' worth of what has a rate may come at once.
+	rateBurst = 2
 	// maxAsked is how many acknowledgements of one client may be awaited.
 	maxAsked = 100
 )
@@ -60,13 +60,13 @@ type bucket struct {
 }
 
 // pour reports whether there is room for one more, and takes it. A rate of 0 has no end.
-func (b *bucket) pour(rate int64, now time.Time) bool {
+func (b *bucket) pour(rate float64, now time.Time) bool {
 	if rate == 0 {
 		return true
 	}
-	b.level = max(0, b.level-now.Sub(b.at).Seconds()*float64(rate))
+	b.level = max(0, b.level-now.Sub(b.at).Seconds()*rate)
 	b.at = now
-	if b.level+1 > float64(emitBurst*rate) {
+	if b.level+1 > rateBurst*rate {
 		return false
 	}
 	b.level++
@@ -175,7 +175,7 @@ func (sh *shard) emit(s uint32, e *emission) {
 	ch := sh.sessions.At(s).channel
 	n := turn{target: ch.handler(e.name), stream: ch.streams(e.name), kind: handlers.TypeEvent, size: e.args.Size(), reply: e.reply}
 	switch {
-	case !sh.talkOf(s).emitted.pour(ch.Limits.EmitRate, time.Now()):
+	case !sh.talkOf(s).emitted.pour(float64(ch.Limits.EmitRate), time.Now()):
 		ch.counters.refuse(refusedEmitRate)
 		e.reply(nil, &failure{Code: plain.CodeRate, Message: fmt.Sprintf("a client of this channel may emit %d events a second: emit more slowly", ch.Limits.EmitRate)})
 		return

@@ -151,6 +151,22 @@ type LimitsSpec struct {
 	// +optional
 	EmitRate *int32 `json:"emitRate,omitempty"`
 
+	// ConnectionsPerUser is the largest number of sessions that one user, by the token's
+	// sub, has at once on one replica. Sessions that were there before it was set are not
+	// counted. Default: as many as connections allows.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=1000000
+	// +optional
+	ConnectionsPerUser *int32 `json:"connectionsPerUser,omitempty"`
+
+	// JoinRate is how many rooms each client may ask to join, leave, watch and unwatch a
+	// second, in the long run, any other request counting as one; twice as many at once.
+	// What comes on top is answered with the error rate_limited. Default: 100.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=10000
+	// +optional
+	JoinRate *int32 `json:"joinRate,omitempty"`
+
 	// PublishRate is how many events each publisher may publish a second, in the long
 	// run, through one replica; twice as many at once. What comes on top is answered 429 with
 	// a time to come back; a stream is slowed down. Default: 10000.

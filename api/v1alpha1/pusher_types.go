@@ -82,6 +82,19 @@ type PusherSpec struct {
 	// +optional
 	AllowedHandlerOrigins []Origin `json:"allowedHandlerOrigins,omitempty"`
 
+	// Limits bounds what each pod takes from whoever reaches its clients listener.
+	// +optional
+	Limits *PusherLimitsSpec `json:"limits,omitempty"`
+
+	// TrustedProxies are the networks, such as 10.0.0.0/8, of the proxies in front of the
+	// pods, whose X-Forwarded-For says who clients are: for limits, rules, handlers and the list of
+	// sessions. What others write into that header means nothing. Default: none; clients are
+	// who connects.
+	// +kubebuilder:validation:MaxItems=64
+	// +listType=atomic
+	// +optional
+	TrustedProxies []CIDR `json:"trustedProxies,omitempty"`
+
 	// Metrics says who may read the pods' metrics.
 	// +optional
 	Metrics *MetricsSpec `json:"metrics,omitempty"`
@@ -89,6 +102,32 @@ type PusherSpec struct {
 	// PodTemplate shapes the pods.
 	// +optional
 	PodTemplate *PodTemplateSpec `json:"podTemplate,omitempty"`
+}
+
+// CIDR is a network, for example 10.0.0.0/8 or fd00::/8.
+//
+// +kubebuilder:validation:MaxLength=49
+// +kubebuilder:validation:XValidation:rule="isCIDR(self)",message="write a network as ADDRESS/BITS, for example 10.0.0.0/8"
+type CIDR string
+
+// PusherLimitsSpec bounds what each pod takes.
+type PusherLimitsSpec struct {
+	// AcceptRate is how many new connections a pod lets in a second, in the long run, twice as
+	// many at once, so that a storm of them leaves time for those that are connected.
+	// Others are answered 503 with a time to come back (event streams: 200 with one).
+	// Default: 5000.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=1000000
+	// +optional
+	AcceptRate *int32 `json:"acceptRate,omitempty"`
+
+	// ConnectionsPerAddress is the largest number of connections that a pod has from one
+	// IP address at once. Behind proxies set trustedProxies, too: otherwise all clients have the
+	// proxies' addresses. Default: no bound.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=1000000
+	// +optional
+	ConnectionsPerAddress *int32 `json:"connectionsPerAddress,omitempty"`
 }
 
 // HeartbeatSpec finds connections whose other end is gone.

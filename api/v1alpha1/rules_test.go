@@ -422,3 +422,18 @@ func TestPublisherRules(t *testing.T) {
 		{"{limits: {publishRate: 1000001}}", "publishRate"},
 	}.run(t, "Channel")
 }
+
+func TestLimitRules(t *testing.T) {
+	rules{
+		{"{limits: {connectionsPerUser: 1, joinRate: 1}}", ""},
+		{"{limits: {connectionsPerUser: 0}}", "connectionsPerUser"},
+		{"{limits: {joinRate: 10001}}", "joinRate"},
+	}.run(t, "Channel")
+	rules{
+		{"{limits: {acceptRate: 1, connectionsPerAddress: 1}, trustedProxies: [10.0.0.0/8, 'fd00::/8']}", ""},
+		{"{limits: {acceptRate: 0}}", "acceptRate"},
+		{"{limits: {connectionsPerAddress: 0}}", "connectionsPerAddress"},
+		{"{trustedProxies: [10.0.0.1]}", "write a network as ADDRESS/BITS"},
+		{"{trustedProxies: [proxy]}", "write a network as ADDRESS/BITS"},
+	}.run(t, "Pusher")
+}

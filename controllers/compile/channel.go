@@ -184,21 +184,17 @@ func texts(patterns []v1alpha1.Pattern) (out []string) {
 }
 
 func limits(spec *v1alpha1.LimitsSpec) settings.Limits {
-	out := settings.Limits{EventBytes: defaultEventBytes, Connections: defaultConnections, EmitRate: defaultEmitRate, PublishRate: defaultPublishRate}
 	if spec == nil {
-		return out
+		spec = &v1alpha1.LimitsSpec{}
 	}
-	out.EventBytes = quantity(spec.EventBytes, defaultEventBytes)
-	if spec.Connections != nil {
-		out.Connections = int64(*spec.Connections)
+	return settings.Limits{
+		EventBytes:         quantity(spec.EventBytes, defaultEventBytes),
+		Connections:        number(spec.Connections, defaultConnections),
+		ConnectionsPerUser: number(spec.ConnectionsPerUser, 0),
+		EmitRate:           number(spec.EmitRate, defaultEmitRate),
+		JoinRate:           number(spec.JoinRate, defaultJoinRate),
+		PublishRate:        number(spec.PublishRate, defaultPublishRate),
 	}
-	if spec.EmitRate != nil {
-		out.EmitRate = int64(*spec.EmitRate)
-	}
-	if spec.PublishRate != nil {
-		out.PublishRate = int64(*spec.PublishRate)
-	}
-	return out
 }
 
 func slowClients(spec *v1alpha1.SlowClientsSpec) settings.SlowClients {
@@ -251,6 +247,13 @@ func compression(spec *v1alpha1.CompressionSpec) *settings.Compression {
 		return nil
 	}
 	return &settings.Compression{MinBytes: quantity(spec.MinBytes, defaultCompressBytes)}
+}
+
+func number(n *int32, otherwise int64) int64 {
+	if n == nil {
+		return otherwise
+	}
+	return int64(*n)
 }
 
 func quantity(q *resource.Quantity, otherwise int64) int64 {

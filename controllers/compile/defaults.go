@@ -35,6 +35,8 @@ const (
 	defaultBrokerReplicas = 1
 
 	defaultPublishRate = 10_000
+	defaultJoinRate    = 100
+	defaultAcceptRate  = 5000
 
 	defaultHandlerTimeout     = 5 * time.Second
 	defaultHandlerConcurrency = 100

@@ -30,6 +30,14 @@ func pusherSettings(in Input) (settings.Pusher, *Refusal) {
 		Admin:           settings.Admin{TokenSHA256: in.AdminTokenSHA256},
 		ServiceAccounts: in.Issuer,
 		OpenPublishing:  in.OpenPublishing,
+		Limits:          settings.PusherLimits{AcceptRate: defaultAcceptRate},
+	}
+	if l := spec.Limits; l != nil {
+		p.Limits.AcceptRate = number(l.AcceptRate, defaultAcceptRate)
+		p.Limits.ConnectionsPerAddress = number(l.ConnectionsPerAddress, 0)
+	}
+	for _, proxy := range spec.TrustedProxies {
+		p.TrustedProxies = append(p.TrustedProxies, string(proxy))
 	}
 	if h := spec.Heartbeat; h != nil {
 		p.Heartbeat.Interval = settings.Duration(duration(h.Interval, defaultHeartbeatInterval))

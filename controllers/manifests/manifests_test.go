@@ -131,7 +131,7 @@ func TestQuantitiesAreNumbersOrStrings(t *testing.T) {
 		t.Fatalf("%d Channels, problems %v", len(s.Channels), problems)
 	}
 	for _, c := range s.Channels {
-		if c.Limits != (settings.Limits{EventBytes: 2048, Connections: 7, EmitRate: 100, PublishRate: 10000}) || c.SlowClients.BufferBytes != 8192 || c.Compression.MinBytes != 512 {
+		if c.Limits != (settings.Limits{EventBytes: 2048, Connections: 7, EmitRate: 100, JoinRate: 100, PublishRate: 10000}) || c.SlowClients.BufferBytes != 8192 || c.Compression.MinBytes != 512 {
 			t.Errorf("%s: %+v", c.Name, c)
 		}
 	}

@@ -46,6 +46,13 @@ type Pusher struct {
 	// token. Only `klaxon serve` sets it.
 	OpenPublishing bool `json:"openPublishing,omitempty"`
 
+	// Limits bounds what one push server takes.
+	Limits PusherLimits `json:"limits,omitzero"`
+
+	// TrustedProxies are the networks, in CIDR notation, of proxies whose X-Forwarded-For
+	// says who clients are.
+	TrustedProxies []string `json:"trustedProxies,omitempty"`
+
 	// NATS is the broker that all replicas share. Nil: there is one replica, and its
 	// events live in its memory. A push server that runs does not change it.
 	NATS *NATS `json:"nats,omitempty"`
@@ -54,6 +61,15 @@ type Pusher struct {
 	// tokens to resume them are good at all of them, also after a restart. Empty:
 	// each push server makes one.
 	SessionKey []byte `json:"sessionKey,omitempty"`
+}
+
+// PusherLimits bounds what one push server takes. 0, as in documents older than a field:
+// there is no bound.
+type PusherLimits struct {
+	// AcceptRate is how many new connections are let in each second, in the long run.
+	AcceptRate int64 `json:"acceptRate,omitempty"`
+	// ConnectionsPerAddress is the largest number of connections from one address at once.
+	ConnectionsPerAddress int64 `json:"connectionsPerAddress,omitempty"`
 }
 
 // NATS says where a broker of NATS with JetStream is.
@@ -238,6 +254,13 @@ type Limits struct {
 	// EmitRate is how many events a session may emit each second, in the long run. 0, as
 	// in documents older than the field: as many as it likes.
 	EmitRate int64 `json:"emitRate,omitempty"`
+	// ConnectionsPerUser is the largest number of sessions of one user at once, on one push
+	// server. 0: there is no bound.
+	ConnectionsPerUser int64 `json:"connectionsPerUser,omitempty"`
+	// JoinRate is how many rooms a session may ask to join, leave, watch and unwatch each
+	// second, in the long run; any other request counts as one. 0, as in documents older
+	// than the field: as many as it likes.
+	JoinRate int64 `json:"joinRate,omitempty"`
 	// PublishRate is how many events each publisher may publish through one push server
 	// each second, in the long run. 0, as in documents older than the field: as many as it likes.
 	PublishRate int64 `json:"publishRate,omitempty"`

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"net/netip"
 	"net/url"
 	"regexp"
 	"strings"
@@ -118,6 +119,12 @@ func (p *Pusher) validate(at problems) {
 	at.at(".admin.tokenSHA256").check(p.Admin.TokenSHA256 == "" || isSHA256(p.Admin.TokenSHA256), "is not a SHA-256 in hex")
 	at.at(".sessionKey").check(len(p.SessionKey) == 0 && p.NATS == nil || len(p.SessionKey) == SessionKeyBytes,
 		"has not %d bytes", SessionKeyBytes)
+	at.at(".limits.acceptRate").check(p.Limits.AcceptRate >= 0, "%d is less than 0", p.Limits.AcceptRate)
+	at.at(".limits.connectionsPerAddress").check(p.Limits.ConnectionsPerAddress >= 0, "%d is less than 0", p.Limits.ConnectionsPerAddress)
+	for i, proxy := range p.TrustedProxies {
+		_, err := netip.ParsePrefix(proxy)
+		at.at(".trustedProxies[%d]", i).check(err == nil, "%q is not a network such as 10.0.0.0/8", proxy)
+	}
 	if n := p.NATS; n != nil {
 		n.validate(at.at(".nats"))
 	}
@@ -158,6 +165,8 @@ func (c *Channel) validate(at problems) {
 	at.at(".limits.eventBytes").check(c.Limits.EventBytes >= MinEventBytes && c.Limits.EventBytes <= MaxEventBytes,
 		"%d is not from %d to %d", c.Limits.EventBytes, MinEventBytes, MaxEventBytes)
 	at.at(".limits.connections").check(c.Limits.Connections >= 1, "%d is less than 1", c.Limits.Connections)
+	at.at(".limits.connectionsPerUser").check(c.Limits.ConnectionsPerUser >= 0, "%d is less than 0", c.Limits.ConnectionsPerUser)
+	at.at(".limits.joinRate").check(c.Limits.JoinRate >= 0, "%d is less than 0", c.Limits.JoinRate)
 	at.at(".limits.publishRate").check(c.Limits.PublishRate >= 0, "%d is less than 0", c.Limits.PublishRate)
 	at.at(".limits.emitRate").check(c.Limits.EmitRate >= 0 && c.Limits.EmitRate <= MaxEmitRate, "%d is not from 0 to %d", c.Limits.EmitRate, MaxEmitRate)
 	at.at(".slowClients.bufferBytes").check(c.SlowClients.BufferBytes >= max(MinBufferBytes, c.Limits.EventBytes) &&

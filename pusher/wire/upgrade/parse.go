@@ -19,6 +19,8 @@ type Request struct {
 	Host          []byte
 	Origin        []byte
 	Authorization []byte
+	// Forwarded is X-Forwarded-For, as it was sent.
+	Forwarded []byte
 	// Protocols is the list of Sec-WebSocket-Protocol, as it was sent.
 	Protocols []byte
 	// Extensions is the list of Sec-WebSocket-Extensions, as it was sent.
@@ -123,6 +125,8 @@ func (r *Request) field(h *head, line []byte) bool {
 		into = &r.Origin
 	case is(name, "authorization"):
 		into = &r.Authorization
+	case is(name, "x-forwarded-for"):
+		into = &r.Forwarded
 	case is(name, "sec-websocket-protocol"):
 		into = &r.Protocols
 	case is(name, "sec-websocket-extensions"):
