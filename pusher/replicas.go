@@ -59,6 +59,7 @@ type question struct {
 	Op      string   `json:"op"`
 	Channel string   `json:"channel,omitempty"`
 	Session string   `json:"session,omitempty"`
+	User    string   `json:"user,omitempty"`
 	Join    []string `json:"join,omitempty"`
 	Leave   []string `json:"leave,omitempty"`
 	To      *target  `json:"to,omitempty"`
@@ -70,12 +71,13 @@ type question struct {
 
 // What can be asked and told.
 const (
-	opList       = "list"       // all sessions of a channel
-	opDisconnect = "disconnect" // end a session; an answer if there was one
-	opRooms      = "rooms"      // have a session join and leave rooms; an answer if there was one
-	opTaken      = "taken"      // a session lives elsewhere now
-	opPresence   = "presence"   // who is there
-	opReached    = "reached"    // how many sessions an event is addressed to
+	opList           = "list"           // all sessions of a channel
+	opDisconnect     = "disconnect"     // end a session; an answer if there was one
+	opDisconnectUser = "disconnectUser" // end all sessions of a user; how many there were
+	opRooms          = "rooms"          // have a session join and leave rooms; an answer if there was one
+	opTaken          = "taken"          // a session lives elsewhere now
+	opPresence       = "presence"       // who is there
+	opReached        = "reached"        // how many sessions an event is addressed to
 
 	// Of the owner of an Engine.IO session, by the replica that has a WebSocket for it.
 	opProbe   = "probe"   // it probes
@@ -120,6 +122,8 @@ func (srv *Server) answer(asked []byte) [][]byte {
 		if srv.disconnectLocal(q.Channel, q.Session) {
 			return [][]byte{[]byte("true")}
 		}
+	case opDisconnectUser:
+		return [][]byte{encode(srv.disconnectUserLocal(q.Channel, q.User))}
 	case opRooms:
 		if c := srv.changeRoomsLocal(q); c != nil {
 			return [][]byte{encode(c)}
@@ -186,4 +190,21 @@ func (srv *Server) disconnectLocal(name, id string) bool {
 		}
 	})
 	return found
+}
+
+// disconnectUserLocal ends all sessions of a user on this replica, and counts them.
+func (srv *Server) disconnectUserLocal(name, user string) (n int) {
+	var mu sync.Mutex
+	srv.onLoops(func(sh *shard) {
+		for _, s := range slices.Clone(sh.table.Members(name)) {
+			if sh.sessions.At(s).client.User() != user || user == "" {
+				continue
+			}
+			sh.end(s, wire.CloseByPublisher, wire.CloseByPublisher.Reason())
+			mu.Lock()
+			n++
+			mu.Unlock()
+		}
+	})
+	return n
 }

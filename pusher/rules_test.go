@@ -170,3 +170,65 @@ func TestTheLogSaysWhyARuleCannotBeEvaluated(t *testing.T) {
 		t.Errorf("said %d times:\n%s", n, said)
 	}
 }
+
+// TestRevocation ends the sessions of those who are revoked, and of nobody else.
+func TestRevocation(t *testing.T) {
+	srv := serve(t, spoken(guarded("orders")))
+	ann, mallory := connect(t, srv, "orders?token="+signed(t, "ann", time.Hour)), connect(t, srv, "orders?token="+signed(t, "mallory", time.Hour))
+	ann.next("welcome")
+	mallory.next("welcome")
+	e := connectEngine(t, srv)
+	e.say(`40/orders,{"token":"` + signed(t, "mallory", time.Hour) + `"}`)
+	e.expect(`40/orders,{"sid":"`)
+
+	revoking := spoken(guarded("orders"))
+	revoking.Clients.Revoked.Users = []string{"mallory"}
+	if err := srv.Reload(document(revoking)); err != nil {
+		t.Fatal(err)
+	}
+	mallory.closed(wire.CloseUnauthorized)
+	e.expect(`42/orders,["klaxon.disconnect",{"code":4001`)
+	connect(t, srv, "orders?token="+signed(t, "mallory", time.Hour)).closed(wire.CloseUnauthorized)
+	ann.say(`{"type":"ping"}`)
+	ann.next("pong")
+}
+
+func TestAUsersSessionsEnd(t *testing.T) {
+	srv := serve(t, spoken(guarded("orders")), guarded("other"))
+	user := "idp|a/b c"
+	one, two := connect(t, srv, "orders?token="+signed(t, user, time.Hour)), connect(t, srv, "orders?token="+signed(t, user, time.Hour))
+	elsewhere, bob := connect(t, srv, "other?token="+signed(t, user, time.Hour)), connect(t, srv, "orders?token="+signed(t, "bob", time.Hour))
+	for _, c := range []*client{one, two, elsewhere, bob} {
+		c.next("welcome")
+	}
+	del := func(path string) (int, string) {
+		req, err := http.NewRequest(http.MethodDelete, "http://"+srv.EventsAddr().String()+"/v1/channels/"+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = resp.Body.Close() }()
+		b, _ := io.ReadAll(resp.Body)
+		return resp.StatusCode, string(b)
+	}
+	if status, body := del("orders/users/idp%7Ca%2Fb%20c"); status != 200 || body != `{"sessions":2}`+"\n" {
+		t.Errorf("answered %d %s", status, body)
+	}
+	one.closed(wire.CloseByPublisher)
+	two.closed(wire.CloseByPublisher)
+	if status, body := del("orders/users/nobody"); status != 200 || body != `{"sessions":0}`+"\n" {
+		t.Errorf("answered %d %s", status, body)
+	}
+	for _, c := range []*client{elsewhere, bob} {
+		c.say(`{"type":"ping"}`)
+		c.next("pong")
+	}
+	for _, path := range []string{"orders/users/", "orders/users", "nosuch/users/a"} {
+		if status, _ := del(path); status != 404 {
+			t.Errorf("%s is answered %d", path, status)
+		}
+	}
+}

@@ -75,3 +75,16 @@ func (d directory) Disconnect(ctx context.Context, name, id string) error {
 	}
 	return errUnknownSession
 }
+
+// DisconnectUser ends all sessions of a user.
+func (d directory) DisconnectUser(ctx context.Context, name, user string) (n int, all bool) {
+	n = d.srv.disconnectUserLocal(name, user)
+	parts, all := d.srv.ask(ctx, question{Op: opDisconnectUser, Channel: name, User: user})
+	for _, part := range parts {
+		var theirs int
+		if json.Unmarshal(part, &theirs) == nil {
+			n += theirs
+		}
+	}
+	return n, all
+}

@@ -182,6 +182,9 @@ func (sh *shard) adapt(s uint32, ch *channel) {
 	case was.Clients.Anonymous && !ch.Clients.Anonymous:
 		sh.end(s, wire.CloseUnauthorized, "this channel needs a token now")
 		return
+	case sh.server.current.Load().verifier.Revoked(ch.Name, ses.subject(), &ses.client):
+		sh.end(s, wire.CloseUnauthorized, "the token, or its user, has been revoked")
+		return
 	case ses.overSocketIO() && was.SocketIO != ch.SocketIO:
 		sh.end(s, wire.CloseChannelGone, "the channel has another namespace now")
 		return

@@ -32,6 +32,30 @@ type ClientsSpec struct {
 	// Rules say in CEL what clients may do.
 	// +optional
 	Rules *RulesSpec `json:"rules,omitempty"`
+
+	// Revoked are users and tokens that may not connect any more, although their tokens
+	// have not expired. Their sessions end at once.
+	// +optional
+	Revoked *RevokedSpec `json:"revoked,omitempty"`
+}
+
+// RevokedSpec lists users and tokens. Take them off when the tokens have expired.
+type RevokedSpec struct {
+	// Users by the "sub" of their tokens.
+	// +kubebuilder:validation:MaxItems=1000
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=256
+	// +listType=set
+	// +optional
+	Users []string `json:"users,omitempty"`
+
+	// TokenIDs by the "jti" of the tokens.
+	// +kubebuilder:validation:MaxItems=1000
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=256
+	// +listType=set
+	// +optional
+	TokenIDs []string `json:"tokenIDs,omitempty"`
 }
 
 // RulesSpec says in CEL (https://cel.dev) what clients may do. Rules can use claims (of the

@@ -58,6 +58,9 @@ func (in *Input) clients(spec *v1alpha1.ClientsSpec, read secretReader) (setting
 		}
 		out.JWT = append(out.JWT, one)
 	}
+	if r := spec.Revoked; r != nil {
+		out.Revoked = settings.Revoked{Users: r.Users, TokenIDs: r.TokenIDs}
+	}
 	var refusal *Refusal
 	out.Rules, refusal = clientRules(spec.Rules)
 	return out, refusal

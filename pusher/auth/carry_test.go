@@ -5,6 +5,7 @@ package auth
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -16,7 +17,7 @@ import (
 func FuzzClientIsCarried(f *testing.F) {
 	rooms := []string{"a", "order:*", ""}
 	c := newClient(&clientClaims{Claims: jwt.Claims{Subject: "ann", Expiry: jwt.NewNumericDate(time.Unix(1e9, 0))}, Rooms: &rooms}, nil, everyRoom)
-	ruled := newClient(&clientClaims{Claims: jwt.Claims{Subject: "ann"}, Rooms: &rooms}, []byte(`{"a":1}`), 0)
+	ruled := newClient(&clientClaims{Claims: jwt.Claims{Subject: "ann", ID: "token"}, Rooms: &rooms}, []byte(`{"a":1}`), 0)
 	f.Add(ruled.Bytes())
 	f.Add(c.Bytes())
 	f.Add(anonymous.Bytes())
@@ -33,6 +34,9 @@ func FuzzClientIsCarried(f *testing.F) {
 		for range got.rooms { // does not panic
 		}
 		claims := got.claims()
+		if id := got.tokenID(); id != "" && !strings.Contains(got.said, id) {
+			t.Errorf("%q has the token id %q", b, id)
+		}
 		if got.forgetClaims(); got.claims() != "" || len(claims) > len(b) {
 			t.Errorf("%q has claims %q, and then %q", b, claims, got.claims())
 		}

@@ -4,8 +4,10 @@
 package auth
 
 import (
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
+	"math/bits"
 	"strings"
 	"time"
 
@@ -20,7 +22,7 @@ var hmacAlgorithms = []jose.SignatureAlgorithm{jose.HS256, jose.HS384, jose.HS51
 // Client is who connects to a channel. It is kept for as long as its session, so
 // it is small: one string holds all that it says.
 type Client struct {
-	said      string // the user, then the claims if hasClaims, then each room; with two bytes before each of these for its length
+	said      string // the user, then the claims if hasClaims, the hash of the token's id if hasTokenID, and each room; with two bytes before each of these for its length
 	userBytes uint16
 	flags     clientFlags
 	expires   int64 // Unix seconds; 0: never
@@ -32,6 +34,7 @@ const (
 	isAnonymous clientFlags = 1 << iota
 	everyRoom               // lifts the question
 	hasClaims               // some rule needs them
+	hasTokenID              // the token has one
 )
 
 // anonymous is every client that sent no token.
@@ -45,6 +48,10 @@ func newClient(claims *clientClaims, raw []byte, flags clientFlags) Client {
 	if len(raw) > 0 {
 		c.flags |= hasClaims
 		said = appendPart(said, string(raw))
+	}
+	if claims.ID != "" {
+		c.flags |= hasTokenID
+		said = appendPart(said, hashTokenID(claims.ID))
 	}
 	if claims.Rooms != nil {
 		for _, room := range *claims.Rooms {
@@ -103,21 +110,25 @@ func (c *Client) UnmarshalBinary(b []byte) error {
 		return errors.New("auth: not a client")
 	}
 	parts := c.said[c.userBytes:]
-	if c.flags&hasClaims != 0 && parts == "" {
-		return errors.New("auth: not a client")
-	}
-	for len(parts) > 0 {
-		n := 2
-		if len(parts) >= n {
-			n += int(parts[0])<<8 + int(parts[1])
+	n := 0
+	for ; len(parts) > 0; n++ {
+		size := 2
+		if len(parts) >= size {
+			size += int(parts[0])<<8 + int(parts[1])
 		}
-		if n > len(parts) {
+		if size > len(parts) {
 			return errors.New("auth: not a client")
 		}
-		parts = parts[n:]
+		parts = parts[size:]
+	}
+	if n < c.extras() {
+		return errors.New("auth: not a client")
 	}
 	return nil
 }
+
+// extras is how many parts there are before the rooms.
+func (c *Client) extras() int { return bits.OnesCount8(uint8(c.flags & (hasClaims | hasTokenID))) }
 
 // claims are the JSON of the token's claims; empty where no rule needs them.
 func (c *Client) claims() string {
@@ -130,6 +141,26 @@ func (c *Client) claims() string {
 	return ""
 }
 
+// tokenID is the hash of the token's id; empty: it has none.
+func (c *Client) tokenID() string {
+	if c.flags&hasTokenID == 0 {
+		return ""
+	}
+	last := c.extras()
+	for part := range c.parts {
+		if last--; last == 0 {
+			return part
+		}
+	}
+	return ""
+}
+
+// hashTokenID takes less room than what issuers make up.
+func hashTokenID(id string) string {
+	sum := sha256.Sum256([]byte(id))
+	return string(sum[:8])
+}
+
 // forgetClaims lets go of the claims.
 func (c *Client) forgetClaims() {
 	if c.flags&hasClaims != 0 {
@@ -140,12 +171,11 @@ func (c *Client) forgetClaims() {
 
 // rooms are the patterns of the token's claim.
 func (c *Client) rooms(yield func(string) bool) {
-	first := c.flags&hasClaims != 0
+	extras := c.extras()
 	for part := range c.parts {
-		if !first && !yield(part) {
+		if extras--; extras < 0 && !yield(part) {
 			return
 		}
-		first = false
 	}
 }
 
@@ -158,6 +188,13 @@ func (c *Client) parts(yield func(string) bool) {
 		}
 		all = all[n:]
 	}
+}
+
+// Revoked reports whether a client that is connected may not be any more; subject is
+// that of its token, whichever name a handler has given it.
+func (v *Verifier) Revoked(channelName, subject string, c *Client) bool {
+	ch := v.channels[channelName]
+	return ch != nil && !c.Anonymous() && (ch.revokedUsers[subject] || ch.revokedTokens[c.tokenID()])
 }
 
 // clientClaims are the claims of a client's token that mean something here.
@@ -199,6 +236,9 @@ func (v *Verifier) Client(channelName, token string) (Client, error) {
 	claims, skew, err := v.clientClaims(ch, tok)
 	if err != nil {
 		return Client{}, err
+	}
+	if ch.revokedUsers[claims.Subject] || claims.ID != "" && ch.revokedTokens[hashTokenID(claims.ID)] {
+		return Client{}, errRevoked
 	}
 	var flags clientFlags
 	if claims.Rooms == nil && ch.anonymous {

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
+
+	"github.com/klaxon-dev/klaxon/pusher/settings"
 )
 
 func clientToken() claims {
@@ -231,4 +233,42 @@ func FuzzClient(f *testing.F) {
 			t.Fatalf("%d key ids are kept", n)
 		}
 	})
+}
+
+func TestRevoked(t *testing.T) {
+	v := newVerifier(t, func(s *settings.Settings) {
+		s.Channels[1].Clients.Revoked = settings.Revoked{Users: []string{"mallory"}, TokenIDs: []string{"leaked"}}
+	})
+	for name, tc := range map[string]struct {
+		claims  claims
+		channel string
+		revoked bool
+	}{
+		"good":             {clientToken().with("jti", "good"), "orders", false},
+		"no id":            {clientToken(), "orders", false},
+		"the token":        {clientToken().with("jti", "leaked"), "orders", true},
+		"the user":         {clientToken().with("sub", "mallory").with("jti", "good"), "orders", true},
+		"the user, no id":  {clientToken().with("sub", "mallory"), "orders", true},
+		"on other channel": {clientToken().with("sub", "mallory").with("jti", "leaked"), "news", false},
+	} {
+		token := sign(t, jose.HS256, hmacKey, tc.claims.with("rooms", []string{"a"}))
+		_, err := v.Client(tc.channel, token)
+		wantCode(t, err, map[bool]string{true: CodeTokenInvalid}[tc.revoked], token)
+		connected, err := newVerifier(t, nil).Client(tc.channel, token)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := v.Revoked(tc.channel, connected.User(), &connected); got != tc.revoked {
+			t.Errorf("%s: one that is connected is revoked: %v", name, got)
+		}
+		if named := connected.As("other"); v.Revoked(tc.channel, connected.User(), &named) != tc.revoked {
+			t.Errorf("%s: by another name it is not the same", name)
+		}
+		if rooms := strings.Join(collect(connected.rooms), " "); rooms != "a" {
+			t.Errorf("%s: rooms are %q", name, rooms)
+		}
+	}
+	if v.Revoked("orders", "", &anonymous) {
+		t.Error("nobody is revoked")
+	}
 }

@@ -40,5 +40,6 @@ var (
 	errHeaderTooLarge = invalid("the token's header is larger than 1 KiB")
 	errUnknownKey     = invalid("the token is signed with a key that is not known here; if the issuer's keys are new, try again in a minute")
 	errOtherAlgorithm = invalid("the token's algorithm is not its key's")
+	errRevoked        = invalid("the token, or its user, has been revoked")
 	errTokenExpired   = &Error{CodeTokenExpired, "the token has expired: get a new one"}
 )

@@ -53,6 +53,9 @@ type channel struct {
 	issuers    []*issuer
 	algorithms []jose.SignatureAlgorithm // that the issuers' keys are for
 	rules      *channelRules
+
+	revokedUsers, revokedTokens map[string]bool // tokens by hashTokenID
+
 	publishers publishers
 
 	publisherAlgorithms []jose.SignatureAlgorithm // as algorithms, of publishers' issuers
@@ -107,6 +110,13 @@ func newChannel(s *settings.Channel) (*channel, error) {
 	var err error
 	if c.rules, err = newRules(s.Clients.Rules); err != nil {
 		errs = append(errs, fmt.Errorf("%s.clients.%w", path, err))
+	}
+	c.revokedUsers, c.revokedTokens = map[string]bool{}, map[string]bool{}
+	for _, user := range s.Clients.Revoked.Users {
+		c.revokedUsers[user] = true
+	}
+	for _, id := range s.Clients.Revoked.TokenIDs {
+		c.revokedTokens[hashTokenID(id)] = true
 	}
 	for i := range s.Clients.JWT {
 		issuer, err := newIssuer(&s.Clients.JWT[i])

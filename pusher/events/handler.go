@@ -29,6 +29,9 @@ type Sessions interface {
 	// Disconnect ends a session. Errors have the code unknown_session or, when not
 	// all replicas could be asked for it, unreachable.
 	Disconnect(ctx context.Context, channel, id string) error
+	// DisconnectUser ends all sessions of a user, counts them, and reports whether all
+	// replicas could be asked.
+	DisconnectUser(ctx context.Context, channel, user string) (sessions int, all bool)
 	// ChangeRooms has a session join and leave rooms, and returns all that it is in
 	// then, and from which offset on. Errors have the codes of Disconnect, or
 	// too_many_rooms.
@@ -148,6 +151,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		id = strings.TrimSuffix(id, "/rooms")
 	case kind == "sessions" && id != "" && !strings.Contains(id, "/"):
 		method, serve = http.MethodDelete, h.disconnect
+	case kind == "users" && id != "": // whatever a user's name has in it
+		method, serve = http.MethodDelete, h.disconnectUser
 	default:
 		errNotFound.write(w)
 		return
@@ -174,7 +179,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // request is what is known about a request once it may go on.
 type request struct {
 	channel   string
-	session   string
+	session   string // or user
 	publishes bool
 	token     string
 	grant     settings.Grant

@@ -121,6 +121,10 @@ func (d *directory) Who(_ context.Context, channel, room string) (wire.Presence,
 	return wire.Presence{Room: room, Users: users, PresenceTotals: wire.PresenceTotals{Users: 3, Sessions: 5}}, !d.partial, nil
 }
 
+func (d *directory) DisconnectUser(_ context.Context, channel, user string) (int, bool) {
+	return len(channel) + len(user), !d.partial
+}
+
 func (*directory) ChangeRooms(_ context.Context, channel, id string, join, leave []string) ([]string, string, error) {
 	switch {
 	case id != "s1":

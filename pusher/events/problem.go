@@ -54,7 +54,7 @@ const (
 )
 
 var (
-	errNotFound       = newProblem(http.StatusNotFound, codeNotFound, "there is nothing at this path: there are events, sessions, presence and client-events of /v1/channels/{channel}")
+	errNotFound       = newProblem(http.StatusNotFound, codeNotFound, "there is nothing at this path: there are events, sessions, users, presence and client-events of /v1/channels/{channel}")
 	errMethod         = newProblem(http.StatusMethodNotAllowed, codeMethod, "this path takes another method: see Allow")
 	errUnknownChannel = newProblem(http.StatusNotFound, codeUnknownChannel, "there is no such channel")
 	errMediaType      = newProblem(http.StatusUnsupportedMediaType, codeMediaType, "send application/json (one event or an array), application/x-ndjson (a stream), application/cloudevents+json, application/cloudevents-batch+json or a CloudEvent in headers (ce-specversion, ce-id, ce-source, ce-type), in UTF-8 and not encoded")

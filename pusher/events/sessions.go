@@ -81,6 +81,21 @@ func (h *Handler) disconnect(w http.ResponseWriter, r *http.Request, req *reques
 	return nil
 }
 
+// disconnected is the answer to the end of a user's sessions.
+type disconnected struct {
+	Sessions int `json:"sessions"`
+	// Partial is set when not all replicas could be asked.
+	Partial bool `json:"partial,omitempty"`
+}
+
+// disconnectUser ends all sessions of a user.
+func (h *Handler) disconnectUser(w http.ResponseWriter, r *http.Request, req *request) *problem {
+	n, all := h.Sessions.DisconnectUser(r.Context(), req.channel, req.session)
+	w.Header()["Content-Type"] = typeJSON
+	_ = json.NewEncoder(w).Encode(disconnected{n, !all}) // the caller may be gone; there is nobody else to tell
+	return nil
+}
+
 // maxRoomsBody bounds a body of changeRooms: all rooms that a session can be in, out
 // of one and into the other, with names that are escaped.
 const maxRoomsBody = 2 * wire.MaxRooms * (6*wire.MaxRoomName + 8)

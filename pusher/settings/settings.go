@@ -208,6 +208,14 @@ type Clients struct {
 	// there is none, connecting needs a token or Anonymous, joining the token's claim
 	// "rooms", emitting a handler of the event.
 	Rules map[string]string `json:"rules,omitempty"`
+	// Revoked are users and tokens that may not connect any more.
+	Revoked Revoked `json:"revoked,omitzero"`
+}
+
+// Revoked lists subjects of tokens, and tokens by their "jti".
+type Revoked struct {
+	Users    []string `json:"users,omitempty"`
+	TokenIDs []string `json:"tokenIDs,omitempty"`
 }
 
 // JWTIssuer trusts one issuer's tokens.
