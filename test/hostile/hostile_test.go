@@ -14,7 +14,7 @@ func TestHostile(t *testing.T) {
 	c := gather(t, s)
 	rows := []row{attack{"calm", func(*arena) {}}.suffer(t, s, c)}
 	before := s.resident(t)
-	for _, a := range slices.Concat(floods, frameAttacks) {
+	for _, a := range slices.Concat(floods, frameAttacks, smugglers) {
 		t.Run(a.name, func(t *testing.T) { rows = append(rows, a.suffer(t, s, c)) })
 	}
 	rows = append(rows, attack{"calm again", func(*arena) {}}.suffer(t, s, c))

@@ -100,8 +100,8 @@ func start(t *testing.T, s *settings.Settings) *server {
 	if err := os.WriteFile(path, b, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	const any = "127.0.0.1:0"
-	cmd := exec.Command(program, "--settings", path, "--clients-addr", any, "--events-addr", any, "--admin-addr", any)
+	const anywhere = "127.0.0.1:0"
+	cmd := exec.Command(program, "--settings", path, "--clients-addr", anywhere, "--events-addr", anywhere, "--admin-addr", anywhere)
 	out, err := cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
