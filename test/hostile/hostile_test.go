@@ -14,8 +14,11 @@ func TestHostile(t *testing.T) {
 	c := gather(t, s)
 	rows := []row{attack{"calm", func(*arena) {}}.suffer(t, s, c)}
 	before := s.resident(t)
-	for _, a := range slices.Concat(floods, frameAttacks, smugglers) {
+	for _, a := range slices.Concat(floods, frameAttacks, smugglers, contents, forgeries) {
 		t.Run(a.name, func(t *testing.T) { rows = append(rows, a.suffer(t, s, c)) })
+		if len(c.faults()) > 0 {
+			t.FailNow() // nothing that follows says anything
+		}
 	}
 	rows = append(rows, attack{"calm again", func(*arena) {}}.suffer(t, s, c))
 	after := 0

@@ -150,3 +150,9 @@ func noise(n int) string {
 	}
 	return b.String()[:n]
 }
+
+// readLines reads to the end.
+func readLines(r io.Reader) ([]string, error) {
+	b, err := io.ReadAll(r)
+	return strings.Split(strings.TrimSuffix(string(b), "\n"), "\n"), err
+}
