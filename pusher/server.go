@@ -172,6 +172,7 @@ func (srv *Server) listen() error {
 		Handler:           oneEnd(srv.adminHandler()),
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       10 * time.Second,
+		WriteTimeout:      30 * time.Second, // or who asks and does not read stays for good
 		IdleTimeout:       60 * time.Second,
 		MaxHeaderBytes:    8 << 10,
 	}

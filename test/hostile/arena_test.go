@@ -16,7 +16,7 @@ const (
 	// patience is how long the tests wait for what takes milliseconds on an idle machine.
 	patience = 15 * time.Second
 	// siege is how long an attack lasts at least.
-	siege = 1500 * time.Millisecond
+	siege = 1200 * time.Millisecond
 	// worstP99 is what 99 of 100 ticks must not exceed under any attack.
 	worstP99 = 2 * time.Second
 	// recovery is how long it may take after an attack until nothing is left of it.

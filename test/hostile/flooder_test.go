@@ -5,6 +5,7 @@ package hostile
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -43,16 +44,17 @@ func (a *arena) flood(f flood) {
 		a.Fatal(err)
 	}
 	cmd := exec.CommandContext(a.Context(), os.Args[0])
-	cmd.Env = append(os.Environ(), asFlooder+"="+string(order))
+	cmd.Env = append(os.Environ(), asFlooder+"=1")
+	cmd.Stdin = bytes.NewReader(order)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		a.Errorf("%v: %s", err, out)
 	}
 }
 
 // beFlooder is the flooder's program.
-func beFlooder(order string) error {
+func beFlooder(order io.Reader) error {
 	var f flood
-	if err := json.Unmarshal([]byte(order), &f); err != nil {
+	if err := json.NewDecoder(order).Decode(&f); err != nil {
 		return err
 	}
 	errs := make([]error, flooders)

@@ -4,6 +4,7 @@
 package hostile
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -32,6 +33,7 @@ var floods = []attack{
 	}},
 	{"asking and not reading", (*arena).askAndNotRead},
 	{"joining, leaving, names that are alike", (*arena).churn},
+	{"more rooms than a client may be in", (*arena).tooManyRooms},
 	{"connecting and going", (*arena).comeAndGo},
 	{"namespaces come and go", (*arena).namespaces},
 	{"subscribing and not reading", (*arena).neverRead},
@@ -192,44 +194,34 @@ func (a *arena) askAndNotRead() {
 	}
 }
 
-// churn joins and leaves rooms whose names differ in a few bits.
+// churn joins and leaves rooms whose names differ in a few digits.
 func (a *arena) churn() {
-	a.all(16, func(i int) error {
-		c, err := a.join("/ws/ticks")
-		if err != nil {
-			return err
+	f := pinging("x")
+	f.Path, f.Burst = "/ws/ticks", nil
+	for n := 0; n < 1000; n += 100 {
+		for _, do := range []string{"join", "leave"} {
+			f.Burst = append(f.Burst, text(fmt.Sprintf("{\"type\":%q,\"rooms\":[%s]}", do, rooms(n, n+100)))...)
 		}
-		n := i * 1000
-		if err := besiege(func() error {
-			n += 100
-			for _, do := range []string{"join", "leave"} {
-				if err := c.send(text(fmt.Sprintf("{\"type\":%q,\"rooms\":[%s]}", do, rooms(n, n+100)))); err != nil {
-					return err
-				}
-			}
-			if err := c.expect("{\"type\":\"joined\""); err != nil {
-				return err
-			}
-			return c.expect("{\"type\":\"left\",\"offset\"")
-		}); err != nil {
-			return err
+	}
+	a.flood(f)
+}
+
+// tooManyRooms joins all that a client may be in, and then more.
+func (a *arena) tooManyRooms() {
+	c, err := a.join("/ws/ticks")
+	if err != nil {
+		a.Fatal(err)
+	}
+	for _, m := range []struct{ says, answer string }{
+		{"{\"type\":\"join\",\"rooms\":[\"x" + room(0) + "\"]}", "{\"type\":\"error\",\"code\":\"bad_message\""},
+		{"{\"type\":\"join\",\"rooms\":[" + rooms(0, 101) + "]}", "{\"type\":\"error\",\"code\":\"bad_message\""},
+		{"{\"type\":\"join\",\"rooms\":[" + rooms(0, 100) + "]}", "{\"type\":\"joined\""},
+		{"{\"type\":\"join\",\"rooms\":[" + rooms(100, 101) + "]}", "{\"type\":\"error\",\"code\":\"too_many_rooms\""},
+	} {
+		if err := errors.Join(c.send(text(m.says)), c.expect(m.answer)); err != nil {
+			a.Fatal(err)
 		}
-		for _, refused := range []struct{ says, answer string }{
-			{"{\"type\":\"join\",\"rooms\":[\"x" + room(0) + "\"]}", "{\"type\":\"error\",\"code\":\"bad_message\""},
-			{"{\"type\":\"join\",\"rooms\":[" + rooms(0, 101) + "]}", "{\"type\":\"error\",\"code\":\"bad_message\""},
-			{"{\"type\":\"join\",\"rooms\":[" + rooms(0, 100) + "]}", "{\"type\":\"joined\""},
-			{"{\"type\":\"join\",\"rooms\":[" + rooms(100, 101) + "]}", "{\"type\":\"error\",\"code\":\"too_many_rooms\""},
-		} {
-			err := c.send(text(refused.says))
-			if err == nil {
-				err = c.expect(refused.answer)
-			}
-			if err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	}
 }
 
 // comeAndGo connects, and goes in all the ways there are.

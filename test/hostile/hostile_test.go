@@ -10,6 +10,7 @@ import (
 
 // TestHostile runs all attacks on one server, one after another.
 func TestHostile(t *testing.T) {
+	t.Parallel() // with TestPatience, which waits nearly all the time
 	s := start(t, document(heartbeat, heartbeatTimeout))
 	c := gather(t, s)
 	rows := []row{attack{"calm", func(*arena) {}}.suffer(t, s, c)}

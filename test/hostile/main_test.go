@@ -15,8 +15,8 @@ import (
 var program string
 
 func TestMain(m *testing.M) {
-	if order := os.Getenv(asFlooder); order != "" {
-		if err := beFlooder(order); err != nil {
+	if os.Getenv(asFlooder) != "" {
+		if err := beFlooder(os.Stdin); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}

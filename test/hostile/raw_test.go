@@ -118,22 +118,11 @@ func (c *raw) await(prefix string) (string, error) {
 	}
 }
 
-// closed reads until the close frame, and then the end.
+// closed reads until the close frame, and ends the connection.
 func (c *raw) closed(want int) error {
-	for {
-		f, err := ws.ReadFrame(c.r)
-		if err != nil {
-			return fmt.Errorf("the connection ended without a close frame, want %d: %w", want, err)
-		}
-		if f.Header.OpCode != ws.OpClose {
-			continue
-		}
-		if code, reason := ws.ParseCloseFrameData(f.Payload); int(code) != want {
-			return fmt.Errorf("closed with %d %s, want %d", code, reason, want)
-		}
-		_ = c.Close()
-		return nil
-	}
+	err := c.closing(want)
+	_ = c.Close()
+	return err
 }
 
 // ended reads until the server closes, within a time.
@@ -172,4 +161,21 @@ func head(op byte, length uint64) string {
 		b = binary.BigEndian.AppendUint64(append(b, 0x80|127), length)
 	}
 	return string(append(b, 0, 0, 0, 0))
+}
+
+// closing reads until the close frame, and leaves the closing handshake at that.
+func (c *raw) closing(want int) error {
+	for {
+		f, err := ws.ReadFrame(c.r)
+		if err != nil {
+			return fmt.Errorf("the connection ended without a close frame, want %d: %w", want, err)
+		}
+		if f.Header.OpCode != ws.OpClose {
+			continue
+		}
+		if code, reason := ws.ParseCloseFrameData(f.Payload); int(code) != want {
+			return fmt.Errorf("closed with %d %s, want %d", code, reason, want)
+		}
+		return nil
+	}
 }
