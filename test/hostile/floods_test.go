@@ -6,6 +6,7 @@ package hostile
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"time"
 )
@@ -16,6 +17,7 @@ var floods = []attack{
 	{"half-open: events", func(a *arena) { a.halfOpen(a.events) }},
 	{"half-open: admin", func(a *arena) { a.halfOpen(a.admin) }},
 	{"slow loris, heads: clients", func(a *arena) { a.loris(a.clients, "GET /sse/ticks HTTP/1.1\r\nHost: x\r\nX: ") }},
+	{"slow loris, more heads than there are places", (*arena).crowdOut},
 	{"slow loris, heads: events", func(a *arena) { a.loris(a.events, "POST /v1/channels/ticks/events HTTP/1.1\r\nHost: x\r\nX: ") }},
 	{"slow loris, heads: admin", func(a *arena) { a.loris(a.admin, "GET /metrics HTTP/1.1\r\nHost: x\r\nX: ") }},
 	{"slow loris, bodies: clients", (*arena).dripPackets},
@@ -98,6 +100,25 @@ func (a *arena) drip(all []*raw) {
 		time.Sleep(drip)
 		return nil
 	})
+}
+
+// crowdOut takes all places for requests that do not come at once. Plain WebSockets need
+// none and come in; others are told to come back, in a way in which they do.
+func (a *arena) crowdOut() {
+	all := a.crowdOf(silent, a.clients, "GET /sse/ticks HTTP/1.1\r\nHost: x\r\nX: ")
+	a.newcomer()
+	for range 20 {
+		status, answer, err := a.request(http.MethodGet, a.clients+"/sse/ticks", "", "Origin: http://"+a.clients)
+		if err != nil || status != http.StatusOK || !strings.HasPrefix(answer, "retry: ") {
+			a.Errorf("an EventSource is answered %d %q (%v)", status, answer, err)
+			break
+		}
+		if status, answer, err = a.request(http.MethodGet, a.clients+pollPath, ""); err != nil || status != http.StatusServiceUnavailable {
+			a.Errorf("a poll is answered %d %q (%v)", status, answer, err)
+			break
+		}
+	}
+	a.drip(all)
 }
 
 // publication is the head of a request that may publish.

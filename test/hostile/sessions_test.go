@@ -80,7 +80,7 @@ func (a *arena) forgeIDs() {
 					return err
 				}
 			}
-			<-first // answered, or refused, if it came behind the other
+			_ = <-first // answered, or refused, if it came behind the other
 			return unknown(http.MethodGet, sid)
 		})
 	})
