@@ -215,16 +215,34 @@ func (a *arena) askAndNotRead() {
 	}
 }
 
-// churn joins and leaves rooms whose names differ in a few digits.
+// churn joins and leaves rooms whose names differ in a few digits. Who does the same and
+// reads the answers is served.
 func (a *arena) churn() {
-	f := pinging("x")
-	f.Path, f.Burst = "/ws/ticks", nil
+	f := flood{Path: "/ws/ticks"}
 	for n := 0; n < 1000; n += 100 {
 		for _, do := range []string{"join", "leave"} {
 			f.Burst = append(f.Burst, text(fmt.Sprintf("{\"type\":%q,\"rooms\":[%s]}", do, rooms(n, n+100)))...)
 		}
 	}
-	a.flood(f)
+	a.all(3, func(i int) error {
+		if i == 0 {
+			a.flood(f)
+			return nil
+		}
+		c, err := a.join("/ws/ticks")
+		if err != nil {
+			return err
+		}
+		return besiege(func() error {
+			return errors.Join(
+				c.send(text("{\"type\":\"join\",\"rooms\":["+rooms(0, 100)+"]}")),
+				c.send(text("{\"type\":\"leave\",\"rooms\":["+rooms(0, 99)+"]}")),
+				c.expect("{\"type\":\"joined\",\"rooms\":["+rooms(0, 100)+"]"),
+				c.expect("{\"type\":\"left\",\"rooms\":["+rooms(99, 100)+"]"),
+				c.send(text("{\"type\":\"leave\",\"rooms\":["+rooms(99, 100)+"]}")),
+				c.expect("{\"type\":\"left\",\"offset\""))
+		})
+	})
 }
 
 // tooManyRooms joins all that a client may be in, and then more.

@@ -52,8 +52,9 @@ const (
 )
 
 var lingerers = []lingering{
-	// The kernel keeps a connection without a byte back for 5 s, the acceptor for 10 s more.
-	{name: "silent: clients", begin: said(clientsAddr, ""), within: 15 * time.Second},
+	// The kernel keeps a connection without a byte back for 5 s, in steps that come to 7 s,
+	// the acceptor for 10 s more.
+	{name: "silent: clients", begin: said(clientsAddr, ""), within: 17 * time.Second},
 	{name: "silent: events", begin: said(eventsAddr, ""), within: 10 * time.Second},
 	{name: "silent: admin", begin: said(adminAddr, ""), within: 5 * time.Second},
 	{name: "a head that drips: clients", begin: said(clientsAddr, "G"), drips: "x", within: 10 * time.Second},

@@ -65,6 +65,15 @@ func abort(c net.Conn) error {
 	return errors.Join(tcp.SetLinger(0), tcp.Close())
 }
 
+// narrow has the kernel take little of what nobody reads.
+func narrow(c net.Conn) error {
+	tcp, ok := c.(*net.TCPConn)
+	if !ok {
+		return errors.New("not a TCP connection")
+	}
+	return tcp.SetReadBuffer(4 << 10)
+}
+
 // publish sends an event.
 func (s *server) publish(body string) error {
 	_, err := s.answered(http.MethodPost, s.events+"/v1/channels/ticks/events", body, http.StatusOK,
@@ -114,6 +123,9 @@ func (a *arena) neverRead() {
 			a.Fatalf("attacker %d: %v", i, err)
 		}
 		if c != nil {
+			if err := narrow(c.Conn); err != nil {
+				a.Fatal(err)
+			}
 			all = append(all, c)
 		}
 	}
