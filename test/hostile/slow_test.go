@@ -65,13 +65,13 @@ func abort(c net.Conn) error {
 	return errors.Join(tcp.SetLinger(0), tcp.Close())
 }
 
-// narrow has the kernel take little of what nobody reads.
+// narrow has the kernel take no more of what nobody reads than it would in the beginning.
 func narrow(c net.Conn) error {
 	tcp, ok := c.(*net.TCPConn)
 	if !ok {
 		return errors.New("not a TCP connection")
 	}
-	return tcp.SetReadBuffer(4 << 10)
+	return tcp.SetReadBuffer(256 << 10)
 }
 
 // publish sends an event.
