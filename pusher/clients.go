@@ -38,7 +38,7 @@ const maxParameters = 2 * wire.MaxRooms
 func (srv *Server) clientsHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /ws/{channel}", srv.serveWebSocket)
-	mux.HandleFunc("GET /sse/{channel}", srv.serveEventStream)
+	mux.HandleFunc("GET "+streamPath+"{channel}", srv.serveEventStream)
 	mux.HandleFunc(enginePath, srv.serveEngine)
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 		problem(w, http.StatusNotFound, "connect a WebSocket to /ws/{channel}, an EventSource to /sse/{channel}, or Socket.IO to "+enginePath)

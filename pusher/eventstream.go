@@ -4,12 +4,15 @@
 package pusher
 
 import (
+	"bufio"
 	"bytes"
 	"cmp"
 	"math/rand/v2"
 	"net/http"
+	"strings"
 	"time"
 
+	"github.com/klaxon-dev/klaxon/pusher/acceptor"
 	"github.com/klaxon-dev/klaxon/pusher/hub"
 	"github.com/klaxon-dev/klaxon/pusher/loop"
 	"github.com/klaxon-dev/klaxon/pusher/wire"
@@ -92,6 +95,37 @@ func (srv *Server) comeBack(w http.ResponseWriter) {
 	_, _ = w.Write(sse.EncodeRetry(srv.jitter())) // the client may be gone; there is nobody else to tell
 }
 
+// streamPath is where an EventSource looks for a channel.
+const streamPath = "/sse/"
+
+// Busy is what a connection hears that nobody has time for: an EventSource that it is
+// to come back, which it does after no other status than 200, all else 503.
+func (srv *Server) Busy(said []byte) string {
+	if !bytes.HasPrefix(said, []byte("GET "+streamPath)) {
+		return acceptor.Busy
+	}
+	r, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(said)))
+	if err != nil {
+		return acceptor.Busy
+	}
+	h := http.Header{"Vary": {"Origin"}}
+	describeStream(h)
+	origin, channel := r.Header.Get("Origin"), strings.TrimPrefix(r.URL.Path, streamPath)
+	if origin != "" && srv.current.Load().verifier.Origin(channel, origin, r.Host) == nil {
+		allow(h, origin)
+	}
+	return streamHead(h) + string(sse.EncodeRetry(srv.jitter()))
+}
+
+// streamHead is the head of an answer that is a stream.
+func streamHead(h http.Header) string {
+	var head strings.Builder
+	head.WriteString("HTTP/1.1 200 OK\r\n")
+	_ = h.Write(&head) // it takes all
+	head.WriteString("\r\n")
+	return head.String()
+}
+
 // jitter is a time after which one client should come back.
 func (srv *Server) jitter() time.Duration {
 	return time.Second + rand.N(srv.spread(srv.connections())) //nolint:gosec // jitter, no secret
@@ -100,10 +134,6 @@ func (srv *Server) jitter() time.Duration {
 // handOverStream answers the request and gives its socket to a loop. It reports
 // whether a loop has taken it.
 func (srv *Server) handOverStream(w http.ResponseWriter, h *hello) bool {
-	var head bytes.Buffer
-	head.WriteString("HTTP/1.1 200 OK\r\n")
-	_ = w.Header().Write(&head) // a buffer takes all
-	head.WriteString("\r\n")
 	conn, _, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		srv.log.Error("taking over a client's connection", "error", err)
@@ -114,7 +144,7 @@ func (srv *Server) handOverStream(w http.ResponseWriter, h *hello) bool {
 		srv.log.Error("taking over a client's socket", "error", err)
 		return false
 	}
-	return srv.leastLoaded().loop.Adopt(loop.Socket{FD: fd, Kind: loop.EventStream, Answer: head.Bytes()}, h)
+	return srv.leastLoaded().loop.Adopt(loop.Socket{FD: fd, Kind: loop.EventStream, Answer: []byte(streamHead(w.Header()))}, h)
 }
 
 // welcomeStream says the first words on an event stream.

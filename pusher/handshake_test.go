@@ -207,3 +207,35 @@ func eventually[T any](t *testing.T, what string, look func() (T, bool)) {
 		}
 	}
 }
+
+// TestBusy: what nobody has time for is answered so that its client comes back.
+func TestBusy(t *testing.T) {
+	listed := open("orders")
+	listed.Clients.AllowedOrigins = []string{"https://shop.example.com"}
+	srv := serve(t, listed)
+	stream := "GET /sse/orders?room=a HTTP/1.1\r\nHost: x\r\n"
+	for said, want := range map[string]struct {
+		status int
+		origin string
+	}{
+		stream + "\r\n": {status: http.StatusOK},
+		stream + "Origin: https://shop.example.com\r\n\r\n":                {http.StatusOK, "https://shop.example.com"},
+		stream + "Origin: https://evil.example.com\r\n\r\n":                {status: http.StatusOK},
+		"GET /sse/nosuch HTTP/1.1\r\nHost: x\r\nOrigin: https://a\r\n\r\n": {status: http.StatusOK},
+		stream + "X: ": {status: http.StatusServiceUnavailable},
+		"POST /sse/orders HTTP/1.1\r\nHost: x\r\n\r\n":                        {status: http.StatusServiceUnavailable},
+		"GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: x\r\n\r\n": {status: http.StatusServiceUnavailable},
+		"G": {status: http.StatusServiceUnavailable},
+	} {
+		resp, err := http.ReadResponse(bufio.NewReader(strings.NewReader(srv.Busy([]byte(said)))), nil)
+		if err != nil {
+			t.Fatalf("%q: %v", said, err)
+		}
+		body, err := io.ReadAll(resp.Body)
+		_ = resp.Body.Close()
+		stays := resp.StatusCode == http.StatusOK && !strings.HasPrefix(string(body), "retry: ") || resp.StatusCode != http.StatusOK && resp.Header.Get("Retry-After") == ""
+		if err != nil || stays || resp.StatusCode != want.status || resp.Header.Get("Access-Control-Allow-Origin") != want.origin {
+			t.Errorf("%q is answered %s %v %q (%v)", said, resp.Status, resp.Header, body, err)
+		}
+	}
+}

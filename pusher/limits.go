@@ -108,3 +108,16 @@ func connectionLimit() (int64, error) {
 	}
 	return n, nil
 }
+
+// oneEnd closes the connection behind a request of which another program could find
+// the end elsewhere: one in chunks, which net/http takes with a length beside them as
+// well, or in HTTP/1.0, whose chunks it passes over (RFC 9112 section 6.1). What a
+// proxy in front takes for a part of the body is then never taken for a request.
+func oneEnd(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if len(r.TransferEncoding) > 0 || !r.ProtoAtLeast(1, 1) {
+			w.Header().Set("Connection", "close")
+		}
+		next.ServeHTTP(w, r)
+	})
+}

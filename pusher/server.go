@@ -162,18 +162,19 @@ func loopConfig(s *settings.Settings, maxPayload int) loop.Config {
 func (srv *Server) listen() error {
 	l := &srv.listeners
 	l.clientsHTTP = &http.Server{
-		Handler:        srv.clientsHandler(),
+		Handler:        oneEnd(srv.clientsHandler()),
 		ReadTimeout:    handshakeTimeout,
 		WriteTimeout:   handshakeTimeout,
 		IdleTimeout:    handshakeTimeout,
 		MaxHeaderBytes: 32 << 10, // a token of 16 KiB and then some
 		ErrorLog:       slog.NewLogLogger(srv.log.Handler(), slog.LevelWarn),
 	}
-	l.eventsHTTP = events.NewServer(srv.refuseWhileDraining(events.New(srv.publishing())))
+	l.eventsHTTP = events.NewServer(oneEnd(srv.refuseWhileDraining(events.New(srv.publishing()))))
 	l.adminHTTP = &http.Server{
-		Handler:           srv.adminHandler(),
+		Handler:           oneEnd(srv.adminHandler()),
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       10 * time.Second,
+		WriteTimeout:      30 * time.Second, // or who asks and does not read stays for good
 		IdleTimeout:       60 * time.Second,
 		MaxHeaderBytes:    8 << 10,
 	}

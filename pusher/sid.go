@@ -10,6 +10,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"hash"
+	"strings"
 	"sync"
 
 	"github.com/klaxon-dev/klaxon/pusher/loop"
@@ -73,7 +74,7 @@ func (k *sids) assign(shard uint8, slot loop.Slot) (home, string) {
 // find reads an id. It reports false for one that no replica has made.
 func (k *sids) find(sid string) (home, bool) {
 	b, err := sidEncoding.DecodeString(sid)
-	if err != nil || len(b) != sidBytes {
+	if err != nil || len(b) != sidBytes || strings.ContainsAny(sid, "\r\n") { // which the decoder skips
 		return home{}, false
 	}
 	said := b[:sidBytes-sidMAC]

@@ -50,7 +50,7 @@ func TestSessionIDsShowNothing(t *testing.T) {
 func TestForgedSessionIDs(t *testing.T) {
 	k := newSIDs(nil)
 	_, sid := k.assign(0, 1)
-	for _, forged := range []string{"", "__proto__", sid[:31], sid + "A", strings.ToUpper(sid), "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", strings.Repeat("x", 1<<16), sid[:31] + "="} {
+	for _, forged := range []string{"", "__proto__", sid[:31], sid + "A", strings.ToUpper(sid), "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", strings.Repeat("x", 1<<16), sid[:31] + "=", sid + "\n", sid[:16] + "\r\n" + sid[16:]} {
 		if _, ok := k.find(forged); ok {
 			t.Errorf("%.40q is taken for an id", forged)
 		}

@@ -51,6 +51,9 @@ type Upgrader interface {
 	Upgrade(c *Conn) bool
 	// Room is how many more descriptors there are for clients.
 	Room() int
+	// Busy is what a connection hears that nobody has time for, by what it has said so
+	// far: the constant Busy, or what its kind of client understands.
+	Busy(said []byte) string
 }
 
 // Acceptor sorts the connections of one listener.
@@ -82,7 +85,7 @@ func Listen(addr string, u Upgrader, log *slog.Logger) (*Acceptor, error) {
 	if err != nil {
 		return nil, fmt.Errorf("acceptor: %w", err)
 	}
-	a := &Acceptor{addr: ln.Addr(), upgrader: u, log: log, rest: newRest(ln.Addr()), buf: make([]byte, readSize)}
+	a := &Acceptor{addr: ln.Addr(), upgrader: u, log: log, rest: newRest(ln.Addr(), u.Busy), buf: make([]byte, readSize)}
 	if a.listener, err = takeOver(ln); err != nil {
 		return nil, fmt.Errorf("acceptor: taking the listener over: %w", err)
 	}

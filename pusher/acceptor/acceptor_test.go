@@ -40,6 +40,8 @@ func (k taker) Upgrade(c *Conn) bool {
 
 func (taker) Room() int { return 1000 }
 
+func (taker) Busy([]byte) string { return Busy }
+
 // start runs an Acceptor, and net/http on its Rest, which answers with the body.
 func start(t *testing.T) *Acceptor {
 	t.Helper()
@@ -197,6 +199,7 @@ type upgraderFunc func(c *Conn) bool
 
 func (f upgraderFunc) Upgrade(c *Conn) bool { return f(c) }
 func (upgraderFunc) Room() int              { return 1000 }
+func (upgraderFunc) Busy([]byte) string     { return Busy }
 
 // TestARestThatNobodyServesAnswersBusy fills the Rest without accepting from it.
 func TestARestThatNobodyServesAnswersBusy(t *testing.T) {

@@ -19,20 +19,21 @@ import (
 // top is told to come back.
 const MaxWaiting = 512
 
-// busy is what a connection hears that nobody has time for.
-const busy = "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 2\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+// Busy is what a connection hears that nobody has time for.
+const Busy = "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 2\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 // Rest is a net.Listener of the connections that an Acceptor has not upgraded.
 type Rest struct {
 	addr  net.Addr
 	conns chan net.Conn
+	busy  func(said []byte) string
 
 	mu     sync.Mutex // guards sends on conns, which Close closes
 	closed bool
 }
 
-func newRest(addr net.Addr) *Rest {
-	return &Rest{addr: addr, conns: make(chan net.Conn, MaxWaiting)}
+func newRest(addr net.Addr, busy func(said []byte) string) *Rest {
+	return &Rest{addr: addr, conns: make(chan net.Conn, MaxWaiting), busy: busy}
 }
 
 // Accept waits for a connection. Its error is net.ErrClosed after Close.
@@ -78,7 +79,7 @@ func (r *Rest) give(fd int, read []byte) error {
 	case r.conns <- c:
 		return nil
 	default:
-		_, _ = c.Write([]byte(busy)) // it fits into an empty socket, or the client has gone
+		_, _ = c.Write([]byte(r.busy(read))) // it fits into an empty socket, or the client has gone
 		return c.Close()
 	}
 }

@@ -26,6 +26,8 @@ type roomy struct {
 
 func (r roomy) Room() int { return int(r.room.Load()) }
 
+func (roomy) Busy([]byte) string { return Busy }
+
 // startAtOnce runs an Acceptor that gets its connections before their requests,
 // as in a storm. Nobody serves its Rest.
 func startAtOnce(t *testing.T, room int64) (a *Acceptor, ended chan error, left *atomic.Int64) {
