@@ -25,7 +25,7 @@ const (
 	// handshakeTimeout is how long each half of a request may take.
 	handshakeTimeout = 10 * time.Second
 	// reservedFDs are kept for handshakes, publishers, probes and files.
-	reservedFDs = maxHandshakes + acceptor.MaxWaiting + 512
+	reservedFDs = maxHandshakes + acceptor.MaxWaiting + maxPublishers + maxAdmins + 128
 )
 
 // handshakes is a listener that waits while too many of its connections are
@@ -104,7 +104,7 @@ func connectionLimit() (int64, error) {
 	}
 	n := int64(min(r.Cur, 1<<30)) - reservedFDs
 	if n < 1 {
-		return 0, errors.New("pusher: the limit of open files is too low: raise it above 1024 (ulimit -n)")
+		return 0, errors.New("pusher: the limit of open files is too low: raise it, for example to 65536 (ulimit -n)")
 	}
 	return n, nil
 }

@@ -182,17 +182,28 @@ func (srv *Server) listen() error {
 	if l.clients, err = acceptor.Listen(srv.config.ClientsAddr, srv, srv.log); err != nil {
 		return fmt.Errorf("pusher: clients listener: %w", err)
 	}
-	if l.events, err = net.Listen("tcp", srv.config.EventsAddr); err != nil {
+	if l.events, err = listenFor(srv.config.EventsAddr, maxPublishers, l.eventsHTTP); err != nil {
 		l.close()
 		return fmt.Errorf("pusher: events listener: %w", err)
 	}
-	if l.admin, err = net.Listen("tcp", srv.config.AdminAddr); err != nil {
+	if l.admin, err = listenFor(srv.config.AdminAddr, maxAdmins, l.adminHTTP); err != nil {
 		l.close()
 		return fmt.Errorf("pusher: admin listener: %w", err)
 	}
 	srv.handshakes = limitHandshakes(l.clients.Rest(), func() bool { return srv.Room() > 0 })
 	l.rest, l.clientsHTTP.ConnState, l.clientsHTTP.ConnContext = srv.handshakes, srv.handshakes.done, keepConn
 	return nil
+}
+
+// listenFor listens for a server, which has so many connections at once.
+func listenFor(addr string, n int, s *http.Server) (net.Listener, error) {
+	ln, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, err //nolint:wrapcheck // the caller says which
+	}
+	p := limitPlaces(ln, n)
+	s.ConnState = p.note
+	return p, nil
 }
 
 func (l *listeners) close() {
