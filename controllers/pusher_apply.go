@@ -31,6 +31,7 @@ func (r *PusherReconciler) applyObjects(ctx context.Context, in *gathered, round
 		Pusher: in.pusher, Image: r.image, AdminToken: in.adminToken, Seed: in.seed, Settings: packed,
 		Broker: round.compiled.Settings.Pusher.BrokerFingerprint(),
 	}
+	input.Network = network(round.compiled.Settings, r.namespace, round.managed != nil)
 	if round.managed != nil {
 		input.Managed = &render.ManagedBroker{Spec: round.managed.spec, Files: round.managed.files}
 	}

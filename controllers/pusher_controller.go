@@ -25,6 +25,7 @@ import (
 // +kubebuilder:rbac:groups="",resources=services;serviceaccounts,verbs=get;list;watch;create;patch
 // +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups=policy,resources=poddisruptionbudgets,verbs=get;list;watch;create;patch
+// +kubebuilder:rbac:groups=networking.k8s.io,resources=networkpolicies,verbs=get;list;watch;create;patch
 // +kubebuilder:rbac:groups="",resources=pods,verbs=list;watch;patch;delete
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 
@@ -38,15 +39,16 @@ const staleWait = 50 * time.Millisecond
 // and finds out what its pods serve.
 type PusherReconciler struct {
 	client.Client
-	gatherer *gatherer
-	applier  *applier
-	rollouts *rollouts
-	brokers  *brokers
-	board    *board
-	events   transitions
-	counts   counts
-	image    string
-	interval time.Duration // between two looks at pods that are up to date
+	gatherer  *gatherer
+	applier   *applier
+	rollouts  *rollouts
+	brokers   *brokers
+	board     *board
+	events    transitions
+	counts    counts
+	image     string
+	namespace string        // of the operator
+	interval  time.Duration // between two looks at pods that are up to date
 }
 
 // Reconcile is one round: gather, compile, apply, observe, report.

@@ -10,6 +10,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/rest"
@@ -34,6 +35,8 @@ type Options struct {
 	// Namespaces that are watched; empty: all. The manager's cache must have
 	// been made with CacheOptions of the same namespaces.
 	Namespaces []string
+	// Namespace that the operator is in. Empty: it is not in the cluster.
+	Namespace string
 	// Keys and Status are who is asked for ServiceAccount keys and for pods'
 	// status. Default: the API server, and the pods over HTTP.
 	Keys KeySource
@@ -65,6 +68,7 @@ func CacheOptions(namespaces []string) cache.Options {
 			&appsv1.StatefulSet{}:    ours,
 
 			&policyv1.PodDisruptionBudget{}: ours,
+			&networkingv1.NetworkPolicy{}:   ours,
 		},
 	}
 }
@@ -109,7 +113,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, opts Options) error {
 	}
 	pushers := &PusherReconciler{
 		Client: mgr.GetClient(), applier: applier, board: found, events: told, counts: paced,
-		image: opts.Image, interval: opts.StatusInterval,
+		image: opts.Image, namespace: opts.Namespace, interval: opts.StatusInterval,
 		rollouts: newRollouts(mgr.GetClient(), opts.Status),
 		brokers:  newBrokers(mgr.GetClient(), opts.Status),
 		gatherer: &gatherer{

@@ -8,33 +8,47 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"time"
 )
 
 const (
 	// maxPublishers is how many connections the events listener has at once, and maxAdmins
 	// the admin listener.
 	maxPublishers = 1024
-	maxAdmins     = 64
+	maxAdmins     = 256
+	// adminPatience is how long a request on the admin listener is served for sure: none
+	// takes as long that is not sent, or read, on purpose so slowly.
+	adminPatience = time.Second
 )
 
 // places is a listener of so many connections at once, lest they take the descriptors
 // that clients need. When all are taken, the one goes that has waited longest with
-// nothing asked of it: one that has sent nothing yet, or is kept for a next request. Where
-// all are being served, newcomers wait. Install its note as ConnState.
+// nothing asked of it: one that has sent nothing yet, or is kept for a next request; then
+// the one that has been served for longest, if that is longer than patience. Where there
+// is none of these, newcomers wait. Install its note as ConnState.
 type places struct {
 	net.Listener
-	max int
+	max      int
+	patience time.Duration // 0: who is served stays
 
-	mu     sync.Mutex
-	taken  int
-	closed bool
-	idle   list.List // of net.Conn; the one that has waited longest comes first
-	where  map[net.Conn]*list.Element
-	room   *sync.Cond
+	mu         sync.Mutex
+	taken      int
+	closed     bool
+	idle, busy list.List // of *visitor; who came first comes first
+	where      map[net.Conn]*list.Element
+	dismissed  map[net.Conn]struct{} // whose place is free though net/http is not done with them
+	room       *sync.Cond
 }
 
-func limitPlaces(ln net.Listener, n int) *places {
-	p := &places{Listener: ln, max: n, where: map[net.Conn]*list.Element{}}
+// visitor is a connection that has a place.
+type visitor struct {
+	net.Conn
+	in    *list.List
+	since time.Time
+}
+
+func limitPlaces(ln net.Listener, n int, patience time.Duration) *places {
+	p := &places{Listener: ln, max: n, patience: patience, where: map[net.Conn]*list.Element{}, dismissed: map[net.Conn]struct{}{}}
 	p.room = sync.NewCond(&p.mu)
 	return p
 }
@@ -48,9 +62,15 @@ func (p *places) Accept() (net.Conn, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for p.taken >= p.max && !p.closed {
-		if first := p.idle.Front(); first != nil {
-			gone := p.leave(first.Value.(net.Conn))
-			_ = gone.Close() // its place is free when net/http has noticed
+		if g := p.dispensable(); g != nil {
+			p.leave(g.Conn)
+			_ = g.Close()
+			p.dismissed[g.Conn] = struct{}{}
+			p.taken--
+			continue
+		}
+		if p.patience > 0 {
+			time.AfterFunc(p.patience, p.room.Broadcast)
 		}
 		p.room.Wait()
 	}
@@ -71,26 +91,49 @@ func (p *places) Close() error {
 	return p.Listener.Close() //nolint:wrapcheck // net/http's to look at
 }
 
-// leave takes a connection off those that nothing is asked of.
-func (p *places) leave(c net.Conn) net.Conn {
+// dispensable returns who goes first; nil: nobody.
+func (p *places) dispensable() *visitor {
+	if e := p.idle.Front(); e != nil {
+		return e.Value.(*visitor)
+	}
+	if e := p.busy.Front(); e != nil && p.patience > 0 {
+		if g := e.Value.(*visitor); time.Since(g.since) >= p.patience {
+			return g
+		}
+	}
+	return nil
+}
+
+func (p *places) leave(c net.Conn) {
 	if e := p.where[c]; e != nil {
-		p.idle.Remove(e)
+		e.Value.(*visitor).in.Remove(e)
 		delete(p.where, c)
 	}
-	return c
+}
+
+func (p *places) enter(c net.Conn, in *list.List) {
+	p.where[c] = in.PushBack(&visitor{c, in, time.Now()})
 }
 
 // note follows what becomes of a connection.
 func (p *places) note(c net.Conn, s http.ConnState) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if _, gone := p.dismissed[c]; gone {
+		if s == http.StateClosed || s == http.StateHijacked {
+			delete(p.dismissed, c)
+		}
+		return
+	}
 	p.leave(c)
 	switch s {
 	case http.StateNew, http.StateIdle:
-		p.where[c] = p.idle.PushBack(c)
+		p.enter(c, &p.idle)
 		if p.taken >= p.max {
 			p.room.Signal() // it can go
 		}
+	case http.StateActive:
+		p.enter(c, &p.busy)
 	case http.StateHijacked, http.StateClosed:
 		p.taken--
 		p.room.Signal()

@@ -15,13 +15,13 @@ import (
 )
 
 // placed serves on so many places; requests of /hold are served until released.
-func placed(t *testing.T, n int) (addr string, release func()) {
+func placed(t *testing.T, n int, patience time.Duration) (addr string, release func()) {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, held := limitPlaces(ln, n), make(chan struct{})
+	p, held := limitPlaces(ln, n, patience), make(chan struct{})
 	srv := &http.Server{ConnState: p.note, ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/hold" {
 			<-held
@@ -65,7 +65,7 @@ func ask(c net.Conn, r *bufio.Reader, path string) error {
 // TestWhoAsksNothingMakesWay: silent connections and those that are kept for later give
 // their places to whoever has a request.
 func TestWhoAsksNothingMakesWay(t *testing.T) {
-	addr, _ := placed(t, 4)
+	addr, _ := placed(t, 4, 0)
 	kept, keptReader := visit(t, addr)
 	if err := ask(kept, keptReader, "/"); err != nil {
 		t.Fatal(err)
@@ -90,7 +90,7 @@ func TestWhoAsksNothingMakesWay(t *testing.T) {
 
 // TestWhoIsServedKeepsItsPlace, and others wait.
 func TestWhoIsServedKeepsItsPlace(t *testing.T) {
-	addr, release := placed(t, 2)
+	addr, release := placed(t, 2, 0)
 	answers := make(chan error, 3)
 	for range 2 {
 		c, r := visit(t, addr)
@@ -112,9 +112,30 @@ func TestWhoIsServedKeepsItsPlace(t *testing.T) {
 	}
 }
 
+// TestWhoIsServedForLongMakesWay where that is on purpose.
+func TestWhoIsServedForLongMakesWay(t *testing.T) {
+	addr, release := placed(t, 3, 300*time.Millisecond)
+	defer release()
+	for range 3 {
+		c, r := visit(t, addr)
+		go func() { _ = ask(c, r, "/hold") }()
+	}
+	time.Sleep(100 * time.Millisecond)
+	began := time.Now()
+	for range 5 {
+		c, r := visit(t, addr)
+		if err := ask(c, r, "/"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if took := time.Since(began); took < 100*time.Millisecond || took > 5*time.Second {
+		t.Errorf("served after %s", took)
+	}
+}
+
 // TestAServerEndsWhoseListenerWaits for a place.
 func TestAServerEndsWhoseListenerWaits(t *testing.T) {
-	addr, release := placed(t, 1)
+	addr, release := placed(t, 1, 0)
 	c, r := visit(t, addr)
 	go func() { _ = ask(c, r, "/hold") }()
 	time.Sleep(50 * time.Millisecond)

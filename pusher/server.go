@@ -182,11 +182,11 @@ func (srv *Server) listen() error {
 	if l.clients, err = acceptor.Listen(srv.config.ClientsAddr, srv, srv.log); err != nil {
 		return fmt.Errorf("pusher: clients listener: %w", err)
 	}
-	if l.events, err = listenFor(srv.config.EventsAddr, maxPublishers, l.eventsHTTP); err != nil {
+	if l.events, err = listenFor(srv.config.EventsAddr, l.eventsHTTP, func(ln net.Listener) *places { return limitPlaces(ln, maxPublishers, 0) }); err != nil {
 		l.close()
 		return fmt.Errorf("pusher: events listener: %w", err)
 	}
-	if l.admin, err = listenFor(srv.config.AdminAddr, maxAdmins, l.adminHTTP); err != nil {
+	if l.admin, err = listenFor(srv.config.AdminAddr, l.adminHTTP, func(ln net.Listener) *places { return limitPlaces(ln, maxAdmins, adminPatience) }); err != nil {
 		l.close()
 		return fmt.Errorf("pusher: admin listener: %w", err)
 	}
@@ -195,13 +195,13 @@ func (srv *Server) listen() error {
 	return nil
 }
 
-// listenFor listens for a server, which has so many connections at once.
-func listenFor(addr string, n int, s *http.Server) (net.Listener, error) {
+// listenFor listens for a server, which has so many places.
+func listenFor(addr string, s *http.Server, limit func(net.Listener) *places) (net.Listener, error) {
 	ln, err := net.Listen("tcp", addr)
 	if err != nil {
 		return nil, err //nolint:wrapcheck // the caller says which
 	}
-	p := limitPlaces(ln, n)
+	p := limit(ln)
 	s.ConnState = p.note
 	return p, nil
 }

@@ -86,6 +86,9 @@ const (
 
 // Labels and annotations.
 const (
+	// LabelMetrics, with the value "true" on a namespace, lets its pods reach the admin ports
+	// of push servers, where metrics are.
+	LabelMetrics = "push.klaxon.dev/metrics"
 	// LabelAllow, with the value "true" on a Secret, lets Channels of the same
 	// namespace refer to it.
 	LabelAllow = "push.klaxon.dev/allow"

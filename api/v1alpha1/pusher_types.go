@@ -95,6 +95,15 @@ type PusherSpec struct {
 	// +optional
 	TrustedProxies []CIDR `json:"trustedProxies,omitempty"`
 
+	// NetworkPolicy Restricted holds the pods, and a managed broker's, by NetworkPolicies to
+	// whom they have to do with: clients from anywhere; publishers from the namespaces that Channels
+	// name, or from anywhere when some have no ServiceAccount; the operator, and namespaces with
+	// the label push.klaxon.dev/metrics: "true", to the admin port; calls to pods of the namespace and
+	// DNS, or anywhere when handlers have a url or the broker is somebody else's. None leaves that
+	// to policies of yours. Default: Restricted.
+	// +optional
+	NetworkPolicy NetworkPolicyMode `json:"networkPolicy,omitempty"`
+
 	// Metrics says who may read the pods' metrics.
 	// +optional
 	Metrics *MetricsSpec `json:"metrics,omitempty"`
@@ -103,6 +112,18 @@ type PusherSpec struct {
 	// +optional
 	PodTemplate *PodTemplateSpec `json:"podTemplate,omitempty"`
 }
+
+// NetworkPolicyMode says whether the operator keeps NetworkPolicies.
+//
+// +kubebuilder:validation:Enum=Restricted;None
+type NetworkPolicyMode string
+
+const (
+	// NetworkPolicyRestricted holds pods to whom they have to do with.
+	NetworkPolicyRestricted NetworkPolicyMode = "Restricted"
+	// NetworkPolicyNone holds nobody.
+	NetworkPolicyNone NetworkPolicyMode = "None"
+)
 
 // CIDR is a network, for example 10.0.0.0/8 or fd00::/8.
 //

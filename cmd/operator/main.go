@@ -144,6 +144,7 @@ func run(f *flags) error {
 		return fmt.Errorf("make manager: %w", err)
 	}
 	f.controllers.JWKS.Log = slog.New(logr.ToSlogHandler(log.WithName("jwks")))
+	f.controllers.Namespace = ownNamespace()
 	ctx := ctrl.SetupSignalHandler()
 	if err := controllers.Setup(ctx, mgr, f.controllers); err != nil {
 		return err
@@ -156,6 +157,15 @@ func run(f *flags) error {
 	}
 	log.Info("Starting", "version", version, "image", f.controllers.Image, "namespaces", f.controllers.Namespaces)
 	return mgr.Start(ctx)
+}
+
+// ownNamespace is where the operator's pod is; empty when it is not in a cluster.
+func ownNamespace() string {
+	b, err := os.ReadFile("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(b))
 }
 
 // cachesSynced fails until the operator has read what it works on, which it

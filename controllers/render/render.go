@@ -36,6 +36,8 @@ type Input struct {
 	// Broker changes with the way to the broker. Empty: there is none but the memory
 	// of the only pod.
 	Broker string
+	// Network says who the pods have to do with.
+	Network Network
 	// Managed is a broker to run. Nil: none.
 	Managed *ManagedBroker
 }
@@ -51,6 +53,7 @@ func Objects(in Input) []Object {
 	for i := len(in.Settings.Parts) - 1; i >= 0; i-- {
 		out = append(out, settingsSecret(in.Pusher, in.Settings, i))
 	}
+	out = append(out, networkPolicies(in)...)
 	out = append(out, clientsService(in.Pusher), eventsService(in.Pusher), podsService(in.Pusher))
 	if in.Broker != "" {
 		// A pod that is not ready is of no use to anybody, and holds up nobody.
