@@ -27,6 +27,7 @@ CHAOSFLAGS ?=
 STATIC := CGO_ENABLED=0 GOFLAGS=-trimpath
 TOOL := $(STATIC) go tool -modfile=tools/go.mod
 LINT := $(STATIC) go tool -modfile=$(CURDIR)/tools/lint/go.mod golangci-lint
+SUPPLY := $(STATIC) go tool -modfile=$(CURDIR)/tools/supply/go.mod
 HELM := $(STATIC) go tool -modfile=tools/helm/go.mod helm
 ASSETS := $(CURDIR)/test/cluster/bin
 GENERATED := api/v1alpha1/zz_generated.deepcopy.go config/crd/bases config/rbac/role.yaml \
@@ -77,6 +78,11 @@ tools: ## Build the project's own small tools into bin/tools/
 clean: ## Remove what was built, except the test cluster's programs
 	rm -rf bin
 
+.PHONY: sbom
+sbom: ## List what each program links, as CycloneDX, in bin/sbom/
+	@mkdir -p bin/sbom
+	@for p in $(PROGRAMS); do $(SUPPLY) cyclonedx-gomod app -json -output bin/sbom/$$p.cdx.json -main cmd/$$p . && ls bin/sbom/$$p.cdx.json; done
+
 ##@ Check
 .PHONY: verify
 verify: ## Fail when a generated file is not up to date
@@ -85,8 +91,17 @@ verify: ## Fail when a generated file is not up to date
 	for f in $(GENERATED); do diff -r "$$old/$$f" "$$f" || bad=1; done; \
 	[[ -z $${bad:-} ]] || { echo 'generated files were not up to date: commit what "make generate" wrote' >&2; exit 1; }
 
+.PHONY: licenses
+licenses: ## Fail when a program links a module of a licence that is not among these
+	@mkdir -p bin; $(SUPPLY) go-licenses check --allowed_licenses=Apache-2.0,BSD-2-Clause,BSD-3-Clause,ISC,MIT $(PROGRAMS:%=./cmd/%) 2>bin/licenses.log || \
+		{ cat bin/licenses.log >&2; exit 1; }
+
+.PHONY: vuln
+vuln: ## Look for known vulnerabilities of what is linked; asks vuln.go.dev
+	@$(SUPPLY) govulncheck $(PROGRAMS:%=./cmd/%) || { echo 'vulnerabilities, see above; or the database could not be reached: set GOVULNDB to a copy of it' >&2; exit 1; }
+
 .PHONY: lint
-lint: verify ## Lint code, imports, scripts and the chart
+lint: verify licenses ## Lint code, imports, scripts and the chart
 	$(STATIC) go vet -tags e2e ./...
 	$(LINT) run --allow-parallel-runners ./...
 	cd tools && $(LINT) run --allow-parallel-runners ./...

@@ -116,7 +116,10 @@ var _ = Describe("Tenants", Ordered, func() {
 
 	It("may do nothing to each other's objects", func() {
 		for _, args := range [][]string{
-			{"get", "channels", "-n", other}, {"get", "kpu/vault", "-n", other}, {"delete", "kch/vault", "-n", other}, {"get", "secret/vault-settings-0", "-n", other},
+			{"get", "channels", "-n", other},
+			{"get", "kpu/vault", "-n", other},
+			{"delete", "kch/vault", "-n", other},
+			{"get", "secret/vault-settings-0", "-n", other},
 			{"patch", "kch/vault", "-n", other, "--type=merge", "-p", `{"spec":{"clients":{"anonymous":true}}}`},
 		} {
 			Expect(as(args...)).To(ContainSubstring("forbidden"))
