@@ -6,6 +6,7 @@ package pusher
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"io"
@@ -67,6 +68,7 @@ type attempt struct {
 	resume       string   // a resume token
 	remote       netip.AddrPort
 	headers      map[string]string // for the channel's rule; nil: it does not ask
+	late         bool              // the token comes as the first message
 }
 
 // refused is an answer in HTTP to an attempt.
@@ -97,6 +99,12 @@ func (srv *Server) decide(a attempt) (*hello, *refused) {
 	if why := srv.full(); why != "" {
 		return nil, &refused{http.StatusServiceUnavailable, why}
 	}
+	if ch := snap.channels[a.channel]; a.late && ch != nil {
+		if ch.greets() {
+			return nil, &refused{http.StatusBadRequest, "auth=message cannot be had where a handler decides who connects: send the token with the handshake"}
+		}
+		return &hello{late: &a, rooms: a.rooms, watch: a.watch, remote: a.remote, resumes: resumes}, nil
+	}
 	h := srv.admit(snap, &a)
 	h.rooms, h.watch, h.remote, h.resumes = a.rooms, a.watch, a.remote, resumes
 	return h, nil
@@ -123,6 +131,7 @@ func (srv *Server) Upgrade(c *acceptor.Conn) bool {
 	}
 	a.rooms, a.watch, a.since, a.resume = query["room"], query["watch"], query.Get("since"), query.Get("resume")
 	a.token = token(string(r.Authorization), []string{string(r.Protocols)}, query)
+	a.late = late(&a, query)
 	h, no := srv.decide(a)
 	if no != nil {
 		return false
@@ -185,6 +194,7 @@ func (srv *Server) serveWebSocket(w http.ResponseWriter, r *http.Request) {
 		token: token(r.Header.Get("Authorization"), r.Header.Values("Sec-Websocket-Protocol"), query),
 	}
 	srv.visit(&a, r)
+	a.late = late(&a, query)
 	h, no := srv.decide(a)
 	if no != nil {
 		if no.status == http.StatusServiceUnavailable {
@@ -218,9 +228,10 @@ func checkRooms(rooms []string) error {
 	return nil
 }
 
-// visit notes where a request comes from and, if that matters, what it says.
+// visit notes where a request comes from and, if that matters, what else it says.
 func (srv *Server) visit(a *attempt, r *http.Request) {
 	a.remote = srv.clientOf(r)
+	a.token = cmp.Or(a.token, srv.current.Load().channels[a.channel].cookieToken(r))
 	if srv.current.Load().verifier.WantsHeaders(a.channel) {
 		_, a.headers = describe(r)
 	}
@@ -280,6 +291,9 @@ func token(authorization string, protocols []string, query url.Values) string {
 	}
 	return query.Get("token")
 }
+
+// late reports whether the client will send its token as its first message.
+func late(a *attempt, query url.Values) bool { return a.token == "" && query.Get("auth") == "message" }
 
 // handOver completes the handshake and gives the socket to a loop. It reports
 // whether a loop has taken it.

@@ -60,6 +60,8 @@ type said struct {
 	origin string
 	host   string // means nothing without an origin
 	token  string // a CONNECT may carry another
+	// cookies are tokens by channel; nil: there are none.
+	cookies map[string]string
 
 	// For handlers, where there are any.
 	query   url.Values
@@ -84,7 +86,7 @@ func (sh *shard) openEngine(c loop.Slot, h *engineHello) {
 		state:  engineio.NewSession(transport, now, heartbeat.Interval.Std(), heartbeat.Timeout.Std()),
 		remote: addressOf(h.remote), first: noSession, probe: noProbe, begun: now,
 	}
-	if h.said.origin != "" || h.said.token != "" || h.said.headers != nil {
+	if h.said.origin != "" || h.said.token != "" || h.said.headers != nil || h.said.cookies != nil {
 		kept := h.said
 		e.said = &kept
 	}

@@ -64,6 +64,10 @@ func (sh *shard) Text(c loop.Slot, msg []byte) {
 		sh.movingText(c, p.moving, msg)
 		return
 	}
+	if p.late != nil {
+		sh.firstMessage(c, p.late, msg)
+		return
+	}
 	sh.request(c, p.session, msg)
 }
 
@@ -85,6 +89,8 @@ func (sh *shard) Binary(c loop.Slot, msg []byte) {
 func (sh *shard) Expired(c loop.Slot) {
 	p := sh.peers.At(uint32(c))
 	switch {
+	case p.late != nil:
+		sh.loop.Close(c, wire.CloseUnauthorized, "no token came")
 	case p.engine != nil && c == p.engine.probe, p.moving != nil:
 		sh.loop.Close(c, wire.CloseProtocol, "the upgrade took too long")
 	case p.engine != nil:

@@ -63,6 +63,7 @@ type movedEngine struct {
 
 	Query   map[string][]string `json:"query,omitempty"`
 	Headers map[string]string   `json:"headers,omitempty"`
+	Cookies map[string]string   `json:"cookies,omitempty"`
 }
 
 // movedSession is one of its sessions.
@@ -197,8 +198,8 @@ func (sh *shard) settle(c loop.Slot, m *moving, part []byte) {
 		remote: address{port: moved.Port}, first: noSession, probe: noProbe, begun: now, refused: moved.Refused,
 	}
 	copy(e.remote.ip[:], moved.Remote)
-	if moved.Origin != "" || moved.Token != "" || moved.Headers != nil {
-		e.said = &said{moved.Origin, moved.Host, moved.Token, moved.Query, moved.Headers}
+	if moved.Origin != "" || moved.Token != "" || moved.Headers != nil || moved.Cookies != nil {
+		e.said = &said{moved.Origin, moved.Host, moved.Token, moved.Cookies, moved.Query, moved.Headers}
 	}
 	e.home, _ = sh.server.sids.assign(sh.number, c)
 	*sh.peers.At(uint32(c)) = peer{session: noSession, engine: e}
@@ -338,6 +339,7 @@ func (sh *shard) pack(e *engine) movedEngine {
 	m := movedEngine{Refused: e.refused, Remote: e.remote.ip[:], Port: e.remote.port}
 	if e.said != nil {
 		m.Origin, m.Host, m.Token, m.Query, m.Headers = e.said.origin, e.said.host, e.said.token, e.said.query, e.said.headers
+		m.Cookies = e.said.cookies
 	}
 	sh.loop.Take(e.home.slot, func(f *loop.Frame) bool {
 		m.Frames = append(m.Frames, f.Bytes)

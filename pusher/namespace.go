@@ -157,7 +157,7 @@ func (sh *shard) admit(e *engine, p *socketio.Packet) (*admission, *socketio.Con
 		return refuse(codeBadRequest, err.Error())
 	}
 	if e.said != nil {
-		a.said.Token = cmp.Or(a.said.Token, e.said.token)
+		a.said.Token = cmp.Or(a.said.Token, e.said.token, e.said.cookies[name])
 		if err := snap.verifier.Origin(name, e.said.origin, e.said.host); err != nil {
 			a.channel.refuseClient(err)
 			return refuse(codeForbidden, err.Error())

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/klaxon-dev/klaxon/pusher/auth"
 	"github.com/klaxon-dev/klaxon/pusher/hub"
@@ -26,6 +27,9 @@ type hello struct {
 	refusal refusal
 	form    hub.Form
 	resumes *resumption // nil: it has not said where it was
+	// late is what the client has said that sends its token as its first message; nil: it
+	// has sent it.
+	late *attempt
 	// greeting is what the channel's handler has decided; nil: there is none.
 	greeting *greeting
 }
@@ -49,11 +53,13 @@ type refusal struct {
 
 // openClient makes a session of a new connection, or refuses it.
 func (sh *shard) openClient(c loop.Slot, h *hello) {
-	if no := h.refusal; h.channel == nil {
-		if no.said {
-			sh.send(c, plain.EncodeFailure(plain.Failure{Code: plain.CodeRefused, Message: no.reason, Data: no.data}))
-		}
-		sh.loop.Close(c, no.code, no.reason)
+	if h.late != nil {
+		sh.peers.At(uint32(c)).late = h
+		sh.loop.SetDeadline(c, time.Now().Add(handshakeTimeout))
+		return
+	}
+	if h.channel == nil {
+		sh.turnAway(c, &h.refusal)
 		return
 	}
 	now := sh.server.current.Load().channels[h.channel.Name]
@@ -107,6 +113,29 @@ func (sh *shard) openClient(c loop.Slot, h *hello) {
 			sh.tellFailure(s, sh.watch(s, h.watch))
 		}
 	})
+}
+
+// turnAway closes the connection of a client that has not been admitted.
+func (sh *shard) turnAway(c loop.Slot, no *refusal) {
+	if no.said {
+		sh.send(c, plain.EncodeFailure(plain.Failure{Code: plain.CodeRefused, Message: no.reason, Data: no.data}))
+	}
+	sh.loop.Close(c, no.code, no.reason)
+}
+
+// firstMessage takes a client's token.
+func (sh *shard) firstMessage(c loop.Slot, h *hello, msg []byte) {
+	sh.peers.At(uint32(c)).late = nil
+	sh.loop.SetDeadline(c, time.Time{})
+	r, err := plain.Decode(msg)
+	if err != nil || r.Type != plain.Auth {
+		sh.loop.Close(c, wire.CloseUnauthorized, `the first message must be {"type":"auth","token":"…"}`)
+		return
+	}
+	h.late.token = r.Token
+	admitted := sh.server.admit(sh.server.current.Load(), h.late)
+	admitted.rooms, admitted.watch, admitted.remote, admitted.resumes = h.rooms, h.watch, h.remote, h.resumes
+	sh.openClient(c, admitted)
 }
 
 // unfit says why a plain client or an event stream that has been let in cannot stay.

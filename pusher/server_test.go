@@ -315,6 +315,88 @@ func TestTokensTravelInTheHeaderOrTheSubprotocol(t *testing.T) {
 	}).next("welcome")
 }
 
+func TestATokenIsTheFirstMessage(t *testing.T) {
+	b := answering(t, func(handlerCall) string { return `{}` })
+	srv := serve(t, guarded("orders"), open("news"), handled(guarded("asked"), b, settings.OnConnect))
+	token := signed(t, "ann", time.Hour, "a")
+	c := connect(t, srv, "orders?auth=message&room=a")
+	if n := srv.current.Load().channels["orders"].counters.connections.Load(); n != 0 {
+		t.Errorf("%d sessions before there is a token", n)
+	}
+	c.say(`{"type":"auth","token":"` + token + `"}`)
+	if m := c.next("welcome"); m["user"] != "ann" || fmt.Sprint(m["rooms"]) != "[a]" {
+		t.Errorf("welcomed with %v", m)
+	}
+	mustPublish(t, srv, "orders", `{"rooms":["a"],"data":1}`)
+	c.next("event")
+	connect(t, srv, "orders?auth=message&token="+token).next("welcome") // it has come already
+
+	for _, first := range []string{`{"type":"auth","token":"x"}`, `{"type":"join","rooms":["a"]}`, `{"type":"auth"}`, `hello`} {
+		c := connect(t, srv, "orders?auth=message")
+		c.say(first)
+		c.closed(wire.CloseUnauthorized)
+	}
+	c = connect(t, srv, "nosuch?auth=message")
+	c.closed(wire.CloseChannelGone)
+	d, base := dialer(srv)
+	if _, _, _, err := d.Dial(context.Background(), base+"asked?auth=message"); err == nil || !strings.Contains(err.Error(), "400") {
+		t.Errorf("where a handler decides: %v", err)
+	}
+	gone(t, srv, 2)
+	silent := connect(t, srv, "orders?auth=message")
+	began := time.Now()
+	if why := silent.closed(wire.CloseUnauthorized); why != "no token came" || time.Since(began) < handshakeTimeout/2 {
+		t.Errorf("closed with %q after %s", why, time.Since(began))
+	}
+}
+
+func TestATokenIsInACookie(t *testing.T) {
+	c := spoken(guarded("orders"))
+	c.Clients.Cookie = "push"
+	srv := serve(t, c, spoken(guarded("other")))
+	cookie := asking(ws.HandshakeHeaderHTTP{"Cookie": {"a=b; push=" + signed(t, "ann", time.Hour)}})
+	if m := connect(t, srv, "orders", cookie).next("welcome"); m["user"] != "ann" {
+		t.Errorf("welcomed with %v", m)
+	}
+	if m := connect(t, srv, "orders?token="+signed(t, "bob", time.Hour), cookie).next("welcome"); m["user"] != "bob" {
+		t.Errorf("with a token beside the cookie, welcomed with %v", m)
+	}
+	connect(t, srv, "other", cookie).closed(wire.CloseUnauthorized)
+	connect(t, srv, "orders", asking(ws.HandshakeHeaderHTTP{"Cookie": {"push=x"}})).closed(wire.CloseUnauthorized)
+	d, base := dialer(srv)
+	d.Header = ws.HandshakeHeaderHTTP{"Cookie": {"push=" + signed(t, "ann", time.Hour)}, "Origin": {"https://evil.example"}}
+	if _, _, _, err := d.Dial(context.Background(), base+"orders"); err == nil || !strings.Contains(err.Error(), "403") {
+		t.Errorf("another site's page: %v", err)
+	}
+	for _, path := range []string{"/sse/orders", "/socket.io/?EIO=4&transport=polling"} {
+		req, err := http.NewRequest(http.MethodGet, "http://"+srv.ClientsAddr().String()+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Cookie", "push="+signed(t, "ann", time.Hour))
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if resp.StatusCode != http.StatusOK {
+			t.Errorf("%s is answered %d", path, resp.StatusCode)
+		}
+		var open struct{ SID string }
+		if strings.HasPrefix(path, "/socket.io") {
+			b, _ := io.ReadAll(resp.Body)
+			if err := json.Unmarshal(b[1:], &open); err != nil {
+				t.Fatal(err)
+			}
+			p := &poller{t: t, url: "http://" + srv.ClientsAddr().String() + path, sid: open.SID}
+			p.push("40/orders,\x1e40/other,")
+			if got := p.poll(); !strings.Contains(got, `40/orders,{"sid"`) || !strings.Contains(got, `44/other,`) {
+				t.Errorf("over polling: %s", got)
+			}
+		}
+		_ = resp.Body.Close()
+	}
+}
+
 func TestASessionEndsWithItsTokenUnlessRefreshed(t *testing.T) {
 	srv := serve(t, guarded("orders"))
 	// Expired a moment less than the allowed skew ago: good for about a second more.

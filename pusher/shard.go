@@ -51,6 +51,8 @@ type peer struct {
 	session uint32
 	// engine is the Engine.IO session of a connection, or that which it probes.
 	engine *engine
+	// late is a client whose token has not come yet.
+	late *hello
 	// moving is set for as long as the engine is another replica's.
 	moving *moving
 }

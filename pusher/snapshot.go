@@ -5,6 +5,7 @@ package pusher
 
 import (
 	"fmt"
+	"net/http"
 	"net/netip"
 	"slices"
 	"sync"
@@ -107,10 +108,35 @@ func build(prev *snapshot, s *settings.Settings, caller *handlers.Caller) (*snap
 }
 
 // asksHeaders reports whether somebody must know what the handshake of a channel's
-// client says before it is let in: a handler, or a rule.
+// client says before it is let in: a handler, a rule, or who looks for a cookie.
 func (s *snapshot) asksHeaders(name string) bool {
 	ch := s.channels[name]
-	return ch != nil && (ch.greets() || s.verifier.WantsHeaders(name))
+	return ch != nil && (ch.greets() || s.verifier.WantsHeaders(name) || ch.Clients.Cookie != "")
+}
+
+// cookieToken is the token in the cookie that a channel has for it; empty: there is none.
+func (c *channel) cookieToken(r *http.Request) string {
+	if c == nil || c.Clients.Cookie == "" {
+		return ""
+	}
+	cookie, err := r.Cookie(c.Clients.Cookie)
+	if err != nil {
+		return ""
+	}
+	return cookie.Value
+}
+
+// cookieTokens are the tokens in a request's cookies, by channel; nil: there are none.
+func (s *snapshot) cookieTokens(r *http.Request) (tokens map[string]string) {
+	for name, ch := range s.channels {
+		if t := ch.cookieToken(r); t != "" {
+			if tokens == nil {
+				tokens = map[string]string{}
+			}
+			tokens[name] = t
+		}
+	}
+	return tokens
 }
 
 // channel returns a Channel's settings; nil: there is none of the name.

@@ -62,6 +62,7 @@ func (srv *Server) serveEngine(w http.ResponseWriter, r *http.Request) {
 		h := &engineHello{said: said{origin: origin, host: r.Host, token: token(r.Header.Get("Authorization"), nil, query)}}
 		if srv.current.Load().asks {
 			h.said.query, h.said.headers = describe(r)
+			h.said.cookies = srv.current.Load().cookieTokens(r)
 		}
 		h.remote = srv.clientOf(r)
 		if upgrade {

@@ -6,6 +6,8 @@ package v1alpha1
 import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 // ClientsSpec says who may connect and from which web pages.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.cookie) || !has(self.allowedOrigins) || !('*' in self.allowedOrigins)",message="with clients.cookie name the allowedOrigins: '*' would let every page act as the user who visits it"
 type ClientsSpec struct {
 	// Anonymous lets clients connect without a token. A client that shows a
 	// token is held to it all the same. Anonymous clients may join every room.
@@ -28,6 +30,16 @@ type ClientsSpec struct {
 	// +listType=atomic
 	// +optional
 	JWT []JWTIssuer `json:"jwt,omitempty"`
+
+	// Cookie is the name of a cookie that holds the token, for browsers whose pages are of the same
+	// site and cannot read it (HttpOnly). A token that is shown otherwise goes first. Pages of
+	// other origins than allowedOrigins names are refused as ever, so "*" cannot be
+	// among these. Default: no cookie is looked at.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=128
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z0-9_.-]+$')",message="a cookie's name has letters, digits, '_', '.' and '-'"
+	// +optional
+	Cookie string `json:"cookie,omitempty"`
 
 	// Rules say in CEL what clients may do.
 	// +optional

@@ -47,7 +47,7 @@ func (in *Input) clients(spec *v1alpha1.ClientsSpec, read secretReader) (setting
 	if spec == nil {
 		return settings.Clients{}, nil
 	}
-	out := settings.Clients{Anonymous: spec.Anonymous}
+	out := settings.Clients{Anonymous: spec.Anonymous, Cookie: spec.Cookie}
 	for _, o := range spec.AllowedOrigins {
 		out.AllowedOrigins = append(out.AllowedOrigins, string(o))
 	}

@@ -8,6 +8,20 @@ import (
 	"strings"
 )
 
+// Publishers says who may publish.
+type Publishers struct {
+	// AnyInNamespace is a namespace all of whose ServiceAccounts may publish.
+	AnyInNamespace string `json:"anyInNamespace,omitempty"`
+	// ServiceAccounts that may publish.
+	ServiceAccounts []ServiceAccount `json:"serviceAccounts,omitempty"`
+	// TokenSHA256 are the hex SHA-256 of static tokens that may publish.
+	TokenSHA256 []string `json:"tokenSHA256,omitempty"`
+	// Anonymous lets those publish who show no token, and do nothing else.
+	Anonymous bool `json:"anonymous,omitempty"`
+	// Entries are publishers that are narrowed, or of other issuers than the cluster's.
+	Entries []PublisherEntry `json:"entries,omitempty"`
+}
+
 // Scope narrows what a publisher may publish. The zero Scope narrows nothing.
 type Scope struct {
 	// Events by name or "prefix*". Empty: all.

@@ -204,6 +204,8 @@ type Clients struct {
 	// AllowedOrigins as in the Channel. Empty: the origin's host must be the request's.
 	AllowedOrigins []string    `json:"allowedOrigins,omitempty"`
 	JWT            []JWTIssuer `json:"jwt,omitempty"`
+	// Cookie is the name of one that may hold the token. Empty: none may.
+	Cookie string `json:"cookie,omitempty"`
 	// Rules are CEL expressions by which clients may "connect", "join" and "emit". Where
 	// there is none, connecting needs a token or Anonymous, joining the token's claim
 	// "rooms", emitting a handler of the event.
@@ -231,20 +233,6 @@ type JWTIssuer struct {
 	JWKSURL string `json:"jwksURL,omitempty"`
 	// ClockSkew is how far the issuer's clock may differ. 0: as with ServiceAccounts.
 	ClockSkew Duration `json:"clockSkew,omitempty"`
-}
-
-// Publishers says who may publish.
-type Publishers struct {
-	// AnyInNamespace is a namespace all of whose ServiceAccounts may publish.
-	AnyInNamespace string `json:"anyInNamespace,omitempty"`
-	// ServiceAccounts that may publish.
-	ServiceAccounts []ServiceAccount `json:"serviceAccounts,omitempty"`
-	// TokenSHA256 are the hex SHA-256 of static tokens that may publish.
-	TokenSHA256 []string `json:"tokenSHA256,omitempty"`
-	// Anonymous lets those publish who show no token, and do nothing else.
-	Anonymous bool `json:"anonymous,omitempty"`
-	// Entries are publishers that are narrowed, or of other issuers than the cluster's.
-	Entries []PublisherEntry `json:"entries,omitempty"`
 }
 
 // ServiceAccount is a Kubernetes identity, here only two strings of a token.

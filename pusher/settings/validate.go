@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -150,6 +151,7 @@ func (c *Channel) validate(at problems) {
 	for i, o := range c.Clients.AllowedOrigins {
 		at.at(".clients.allowedOrigins[%d]", i).check(originRE.MatchString(o), "%q is not an origin", o)
 	}
+	at.at(".clients.cookie").check(c.Clients.Cookie == "" || !slices.Contains(c.Clients.AllowedOrigins, "*"), "goes with no allowedOrigins of \"*\"")
 	for i := range c.Clients.JWT {
 		c.Clients.JWT[i].validate(at.at(".clients.jwt[%d]", i))
 	}
