@@ -202,7 +202,7 @@ func readCredentials(payload []byte) (c credentials, err error) {
 
 // result is what the reserved emits are answered with.
 type result struct {
-	Rooms  []string `json:"rooms,omitempty"`
+	Rooms  []string `json:"rooms,omitzero"`
 	Offset string   `json:"offset,omitempty"`
 	Error  *failure `json:"error,omitempty"`
 }

@@ -126,6 +126,43 @@ test('the bundle of socket.io-client receives, and upgrades', async () => {
   await page.close();
 });
 
+test('a token in a cookie that pages cannot read, and rules for what it says', async () => {
+  const context = await browser.newContext();
+  await context.addCookies([{ name: 'push', value: token('ann', []), url: server.http, httpOnly: true, sameSite: 'Strict' }]);
+  const page = await context.newPage();
+  await page.goto(`${server.http}/`);
+  assert.equal(await page.evaluate(() => document.cookie), '');
+  const welcome = await page.evaluate((url) => new Promise((resolve, reject) => {
+    const s = new WebSocket(url);
+    s.onmessage = (m) => resolve(JSON.parse(m.data));
+    s.onclose = (e) => reject(new Error(`closed ${e.code}`));
+  }), server.ws('cookied?room=user:ann'));
+  assert.equal(welcome.user, 'ann');
+  assert.deepEqual(welcome.rooms, ['user:ann']);
+  assert.equal((await stream(page, server.sse('cookied'))).user, 'ann');
+  assert.equal(await socket(page, `${server.http}/cookied`), 'websocket');
+  const joined = await page.evaluate(() => window.socket.emitWithAck('join', ['user:ann', 'user:bob']));
+  assert.deepEqual(joined.rooms, ['user:ann']);
+  assert.deepEqual(joined.error.rooms, ['user:bob']);
+  await context.close();
+
+  const stranger = await browser.newPage();
+  await stranger.goto(`${server.http}/`);
+  await assert.rejects(stream(stranger, server.sse('cookied')), /readyState 2/);
+  await stranger.close();
+});
+
+test('a token is the first message', async () => {
+  const welcome = await page.evaluate(([url, token]) => new Promise((resolve, reject) => {
+    const s = new WebSocket(url);
+    s.onopen = () => s.send(JSON.stringify({ type: 'auth', token }));
+    s.onmessage = (m) => resolve(JSON.parse(m.data));
+    s.onclose = (e) => reject(new Error(`closed ${e.code}`));
+  }), [server.ws('private?auth=message&room=r'), token('ann', ['*'])]);
+  assert.equal(welcome.user, 'ann');
+  assert.deepEqual(welcome.rooms, ['r']);
+});
+
 test('pages of other origins: allowed by the Channel, or not', async () => {
   const other = await browser.newPage();
   await other.route('http://app.example/**', (route) => route.fulfill({ contentType: 'text/html', body: '<p>a shop' }));

@@ -40,7 +40,7 @@ type Welcome struct {
 type Answer struct {
 	Type   string          `json:"type"`
 	Ref    json.RawMessage `json:"ref,omitempty"`
-	Rooms  []string        `json:"rooms,omitempty"`
+	Rooms  []string        `json:"rooms,omitzero"`
 	Offset string          `json:"offset,omitempty"`
 	// Resume replaces that of the welcome.
 	Resume string `json:"resume,omitempty"`
