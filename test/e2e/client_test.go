@@ -104,10 +104,12 @@ type listener struct {
 }
 
 // dial connects to a Channel through its Pusher's clients Service.
-func dial(pusher, path string) (*listener, error) {
+func dial(pusher, path string) (*listener, error) { return dialIn(shop, pusher, path) }
+
+func dialIn(namespace, pusher, path string) (*listener, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	at, err := address(shop, pusher+"-clients")
+	at, err := address(namespace, pusher+"-clients")
 	if err != nil {
 		return nil, err
 	}

@@ -13,7 +13,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/gobwas/ws"
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 
@@ -66,25 +65,6 @@ func post(tokenOf, audience, to, channel, path, body string) (int, string) {
 	b, err := io.ReadAll(resp.Body)
 	Expect(err).NotTo(HaveOccurred())
 	return resp.StatusCode, string(b)
-}
-
-// dialIn connects to a tenant's Channel.
-func dialIn(namespace, path string) (*listener, error) {
-	at, err := address(namespace, "vault-clients")
-	if err != nil {
-		return nil, err
-	}
-	conn, br, _, err := ws.Dial(GinkgoT().Context(), "ws://"+at+"/ws/vault"+path)
-	if err != nil {
-		return nil, err
-	}
-	l := &listener{conn: conn}
-	var r io.Reader = conn
-	if br != nil {
-		r = io.MultiReader(io.LimitReader(br, int64(br.Buffered())), conn)
-	}
-	go l.read(r)
-	return l, nil
 }
 
 var _ = Describe("Tenants", Ordered, func() {
@@ -163,13 +143,13 @@ var _ = Describe("Tenants", Ordered, func() {
 	})
 
 	It("do not take each other's users", func() {
-		l, err := dialIn(other, "?token="+userToken(firstKey, "ann"))
+		l, err := dialIn(other, "vault", "vault?token="+userToken(firstKey, "ann"))
 		Expect(err).NotTo(HaveOccurred())
 		Eventually(l.closed).Should(Equal(wire.CloseUnauthorized))
 	})
 
 	It("do not starve each other", func() {
-		witness, err := dialIn(other, "?room=user:ann&token="+userToken(secondKey, "ann"))
+		witness, err := dialIn(other, "vault", "vault?room=user:ann&token="+userToken(secondKey, "ann"))
 		Expect(err).NotTo(HaveOccurred())
 		Eventually(witness.heard).Should(ContainSubstring(`"rooms":["user:ann"]`))
 		stop := make(chan struct{})
@@ -184,7 +164,7 @@ var _ = Describe("Tenants", Ordered, func() {
 						return
 					default:
 					}
-					if l, err := dialIn(shop, "?token="+token); err == nil {
+					if l, err := dial("vault", "vault?token="+token); err == nil {
 						_ = l.conn.Close()
 					}
 				}
@@ -207,12 +187,12 @@ var _ = Describe("Tenants", Ordered, func() {
 	It("bound a user's connections, and say so", func() {
 		var held []*listener
 		for range 3 {
-			l, err := dialIn(shop, "?token="+userToken(firstKey, "bob"))
+			l, err := dial("vault", "vault?token="+userToken(firstKey, "bob"))
 			Expect(err).NotTo(HaveOccurred())
 			Eventually(l.heard).Should(ContainSubstring(`"type":"welcome"`))
 			held = append(held, l)
 		}
-		l, err := dialIn(shop, "?token="+userToken(firstKey, "bob"))
+		l, err := dial("vault", "vault?token="+userToken(firstKey, "bob"))
 		Expect(err).NotTo(HaveOccurred())
 		Eventually(l.closed).Should(Equal(wire.CloseTryLater))
 
