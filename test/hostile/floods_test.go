@@ -240,7 +240,7 @@ func (a *arena) churn() {
 				c.expect("{\"type\":\"joined\",\"rooms\":["+rooms(0, 100)+"]"),
 				c.expect("{\"type\":\"left\",\"rooms\":["+rooms(99, 100)+"]"),
 				c.send(text("{\"type\":\"leave\",\"rooms\":["+rooms(99, 100)+"]}")),
-				c.expect("{\"type\":\"left\",\"offset\""))
+				c.expect("{\"type\":\"left\",\"rooms\":[],\"offset\""))
 		})
 	})
 }
