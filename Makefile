@@ -98,7 +98,7 @@ licenses: ## Fail when a program links a module of a licence that is not among t
 
 .PHONY: vuln
 vuln: ## Look for known vulnerabilities of what is linked; asks vuln.go.dev
-	@$(SUPPLY) govulncheck $(PROGRAMS:%=./cmd/%) || { echo 'vulnerabilities, see above; or the database could not be reached: set GOVULNDB to a copy of it' >&2; exit 1; }
+	@$(SUPPLY) govulncheck $(if $(GOVULNDB),-db $(GOVULNDB)) $(PROGRAMS:%=./cmd/%) || { echo 'vulnerabilities, see above; or the database could not be reached: set GOVULNDB to the URL of a copy of it' >&2; exit 1; }
 
 .PHONY: lint
 lint: verify licenses ## Lint code, imports, scripts and the chart

@@ -111,11 +111,13 @@ func objectRefs(pusher types.NamespacedName) []objectRef {
 		in("Secret", render.AdminSecret(pusher.Name)),
 		in("Secret", render.KeysSecret(pusher.Name)),
 		in("PodDisruptionBudget", render.DeploymentName(pusher.Name)),
+		in("NetworkPolicy", render.DeploymentName(pusher.Name)),
 		statefulSetRef(pusher),
 		in("ServiceAccount", render.BrokerName(pusher.Name)),
 		in("Service", render.BrokerName(pusher.Name)),
 		in("Secret", render.BrokerName(pusher.Name)),
 		in("PodDisruptionBudget", render.BrokerName(pusher.Name)),
+		in("NetworkPolicy", render.BrokerName(pusher.Name)),
 	}
 	for i := range settings.MaxParts {
 		refs = append(refs, in("Secret", render.SettingsSecret(pusher.Name, i)))

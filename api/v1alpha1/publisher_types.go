@@ -23,8 +23,9 @@ type PublisherSpec struct {
 
 	// Anonymous lets whoever reaches the events port publish without a token, and do
 	// nothing else there: for senders that have none, such as Knative's without OIDC.
-	// Whoever shows a token is held to it all the same. Let a NetworkPolicy say
-	// who reaches the port. Default: false.
+	// Whoever shows a token is held to it all the same. The
+	// operator's NetworkPolicy leaves the port open then: to say who reaches it, have
+	// networkPolicy: None in the Pusher and a policy of your own. Default: false.
 	// +optional
 	Anonymous bool `json:"anonymous,omitempty"`
 

@@ -38,8 +38,12 @@ func input(t *testing.T, path string) Input {
 			managed = &ManagedBroker{p.Spec.Broker.Managed, map[string][]byte{"clients": []byte("pusher:password")}}
 		}
 	}
+	network := Network{}
+	if managed != nil {
+		network = Network{Publishers: []string{"bank", p.Namespace}, Operator: "klaxon"}
+	}
 	return Input{
-		Pusher: p, Broker: broker, Managed: managed, Seed: []byte("seed"), Image: "klaxon:v1.2.3", AdminToken: "admin-token",
+		Pusher: p, Broker: broker, Managed: managed, Network: network, Seed: []byte("seed"), Image: "klaxon:v1.2.3", AdminToken: "admin-token",
 		Settings: &settings.Packed{Index: []byte("index"), Parts: [][]byte{[]byte("first")}},
 	}
 }
