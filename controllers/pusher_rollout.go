@@ -86,7 +86,11 @@ func (r *rollouts) observe(ctx context.Context, in *gathered, round *round) []po
 		})
 	}
 	asking.Wait()
-	if !round.changeable() || round.failure != nil {
+	if !round.changeable() {
+		return views
+	}
+	r.direct(ctx, in, views)
+	if round.failure != nil {
 		return views
 	}
 	for i := range views {
@@ -163,7 +167,7 @@ func (r *rollouts) forget(pusher types.NamespacedName) {
 }
 
 func viewOf(pod *corev1.Pod) podView {
-	v := podView{name: pod.Name, uid: pod.UID}
+	v := podView{name: pod.Name, uid: pod.UID, accepting: pod.Labels[v1alpha1.LabelAccepting] == "true"}
 	for _, c := range pod.Status.Conditions {
 		switch {
 		case c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue && pod.Status.PodIP != "":

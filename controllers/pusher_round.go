@@ -39,9 +39,11 @@ type podView struct {
 	name   string
 	uid    types.UID
 	ready  bool
-	reason string           // why it is not ready, if it says so
-	status *settings.Status // nil when it could not be asked
-	err    error            // why it could not be asked
+	reason string // why it is not ready, if it says so
+	// accepting: the clients Service leads to it.
+	accepting bool
+	status    *settings.Status // nil when it could not be asked
+	err       error            // why it could not be asked
 }
 
 // behind says whether a pod serves other settings than those of a revision. One

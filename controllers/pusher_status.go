@@ -156,12 +156,23 @@ func served(r *round, serves func(podView) bool) *verdict {
 }
 
 func pusherReady(r *round) verdict {
+	ready, full := 0, 0
 	for _, p := range r.pods {
 		if p.ready {
-			return verdict{metav1.ConditionTrue, v1alpha1.ReasonReady, "Clients can connect"}
+			ready++
+		}
+		if p.ready && p.status != nil && p.status.Full {
+			full++
 		}
 	}
-	return *noReadyPods(r)
+	switch {
+	case ready == 0:
+		return *noReadyPods(r)
+	case full > 0:
+		return verdict{metav1.ConditionTrue, v1alpha1.ReasonReady, fmt.Sprintf(
+			"Clients can connect, but %d of %d ready pods use more memory than limits.memoryPercent: add replicas or memory", full, ready)}
+	}
+	return verdict{metav1.ConditionTrue, v1alpha1.ReasonReady, "Clients can connect"}
 }
 
 // noReadyPods says why no pod is ready, as far as the pods tell.

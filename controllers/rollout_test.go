@@ -22,6 +22,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/klaxon-dev/klaxon/api/v1alpha1"
 	"github.com/klaxon-dev/klaxon/cmd/broker/status"
 	"github.com/klaxon-dev/klaxon/pusher/settings"
 )
@@ -31,6 +32,7 @@ type fakePods struct {
 	client.Client
 	mu       sync.Mutex
 	revision map[string]string
+	full     map[string]bool
 	nudged   map[string][]string // values, by pod name
 }
 
@@ -47,7 +49,7 @@ func (f *fakePods) PodStatus(_ context.Context, ip, _ string) (*settings.Status,
 	if f.revision[ip] == "" {
 		return nil, errors.New("no answer in time")
 	}
-	return &settings.Status{Revision: f.revision[ip]}, nil
+	return &settings.Status{Revision: f.revision[ip], Full: f.full[ip]}, nil
 }
 
 func (f *fakePods) Patch(_ context.Context, o client.Object, patch client.Patch, _ ...client.PatchOption) error {
@@ -60,7 +62,7 @@ func (f *fakePods) Patch(_ context.Context, o client.Object, patch client.Patch,
 
 func podAt(name, ip string) corev1.Pod {
 	return corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Name: name, UID: types.UID(name)},
+		ObjectMeta: metav1.ObjectMeta{Name: name, UID: types.UID(name), Labels: map[string]string{v1alpha1.LabelAccepting: "true"}},
 		Status: corev1.PodStatus{PodIP: ip, Conditions: []corev1.PodCondition{
 			{Type: corev1.PodReady, Status: corev1.ConditionTrue},
 		}},

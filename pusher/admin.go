@@ -92,6 +92,7 @@ func (srv *Server) Status() settings.Status {
 	if e := srv.settingsError.Load(); e != nil {
 		st.SettingsError = *e
 	}
+	srv.pressure.pressed(&st)
 	for _, sh := range srv.shards {
 		st.Connections += sh.loop.Stats().Connections()
 	}

@@ -101,6 +101,9 @@ func (srv *Server) full() string {
 	case srv.Room() <= 0:
 		srv.refusedByPod(podFull)
 		return "this push server has as many connections as it can: try again later"
+	case srv.pressure.short.Load():
+		srv.refusedByPod(podMemory)
+		return "this push server has no memory for more connections: try again later"
 	case !srv.crowd.admits(srv.current.Load().settings.Pusher.Limits.AcceptRate):
 		srv.refusedByPod(podAcceptRate)
 		return "too many clients connect to this push server at once: try again in a moment"
@@ -111,6 +114,7 @@ func (srv *Server) full() string {
 // Reasons for which a push server refuses connections, whichever channel they are for.
 const (
 	podFull       = "descriptors"
+	podMemory     = "memory"
 	podAcceptRate = "accept_rate"
 	podAddress    = "address"
 )

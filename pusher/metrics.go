@@ -46,6 +46,8 @@ var (
 	callsDesc       = desc("handler_calls_total", "Calls of handlers, by channel and result.", "channel", "result")
 	callingDesc     = desc("handler_calls", "Calls of handlers now, by channel and whether they are under way or wait.", "channel", "state")
 	refusedDesc     = desc("refused_total", "What clients were refused, by channel and reason.", "channel", "reason")
+	memoryDesc      = desc("memory_used_ratio", "How much of the memory that the process may have is in use; 0: it has no limit.")
+	shedDesc        = desc("clients_shed_total", "Clients that were closed because memory was short.")
 	settingsDesc    = desc("settings_info", "The settings that are served, by revision.", "revision")
 )
 
@@ -77,7 +79,7 @@ func (m *metrics) handler() http.Handler {
 func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		connectionsDesc, openedDesc, publishedDesc, keptDesc, keptBytesDesc, resumesDesc, replayedDesc, brokerDesc, parkedDesc, deliveriesDesc, droppedDesc, bytesDesc,
-		closesDesc, lagDesc, longestDesc, latencyDesc, settingsDesc, callsDesc, callingDesc, refusedDesc,
+		closesDesc, lagDesc, longestDesc, latencyDesc, settingsDesc, callsDesc, callingDesc, refusedDesc, memoryDesc, shedDesc,
 	} {
 		ch <- d
 	}
@@ -132,6 +134,8 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 		reachable = 0
 	}
 	gauge(brokerDesc, reachable)
+	gauge(memoryDesc, float64(m.server.pressure.percent.Load())/100)
+	counter(shedDesc, m.server.pressure.shed.Load())
 	gauge(parkedDesc, float64(m.server.parked.len()))
 	counter(deliveriesDesc, deliveries)
 	counter(droppedDesc, dropped, "slow_client")

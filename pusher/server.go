@@ -66,6 +66,7 @@ type Server struct {
 	settingsError atomic.Pointer[string]
 	complaints    complaints
 	crowd         crowd
+	pressure      pressure
 	leaving       atomic.Bool // Drain has begun
 	draining      atomic.Bool // nobody is let in any more
 	resumes       resumeCounts
@@ -231,6 +232,7 @@ func (srv *Server) Start() {
 	}
 	srv.running.Go(srv.releaseMemory)
 	srv.running.Go(srv.tidyBroker)
+	srv.running.Go(srv.watchMemory)
 	srv.running.Go(srv.witness)
 	for range replayWorkers {
 		srv.running.Go(srv.replays.work)

@@ -149,6 +149,16 @@ type PusherLimitsSpec struct {
 	// +kubebuilder:validation:Maximum=1000000
 	// +optional
 	ConnectionsPerAddress *int32 `json:"connectionsPerAddress,omitempty"`
+
+	// MemoryPercent is how much of the memory that it may have (nine tenths of
+	// podTemplate.resources.limits.memory; without one nobody looks) a pod uses when it is full:
+	// it leaves the clients Service until it uses 10 percent of the whole less, as long as at
+	// least half of the ready pods stay in it. Half-way from there to all of it a pod lets
+	// nobody in, and closes its slowest clients. Default: 80.
+	// +kubebuilder:validation:Minimum=20
+	// +kubebuilder:validation:Maximum=95
+	// +optional
+	MemoryPercent *int32 `json:"memoryPercent,omitempty"`
 }
 
 // HeartbeatSpec finds connections whose other end is gone.

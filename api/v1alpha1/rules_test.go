@@ -442,6 +442,10 @@ func TestLimitRules(t *testing.T) {
 	rules{
 		{"{limits: {acceptRate: 1, connectionsPerAddress: 1}, trustedProxies: [10.0.0.0/8, 'fd00::/8']}", ""},
 		{"{limits: {acceptRate: 0}}", "acceptRate"},
+		{"{limits: {memoryPercent: 20}}", ""},
+		{"{limits: {memoryPercent: 95}}", ""},
+		{"{limits: {memoryPercent: 19}}", "memoryPercent"},
+		{"{limits: {memoryPercent: 96}}", "memoryPercent"},
 		{"{limits: {connectionsPerAddress: 0}}", "connectionsPerAddress"},
 		{"{trustedProxies: [10.0.0.1]}", "write a network as ADDRESS/BITS"},
 		{"{trustedProxies: [proxy]}", "write a network as ADDRESS/BITS"},

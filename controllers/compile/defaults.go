@@ -34,9 +34,10 @@ const (
 
 	defaultBrokerReplicas = 1
 
-	defaultPublishRate = 10_000
-	defaultJoinRate    = 100
-	defaultAcceptRate  = 5000
+	defaultPublishRate   = 10_000
+	defaultJoinRate      = 100
+	defaultAcceptRate    = 5000
+	defaultMemoryPercent = 80
 
 	defaultHandlerTimeout     = 5 * time.Second
 	defaultHandlerConcurrency = 100

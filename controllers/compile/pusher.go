@@ -30,10 +30,11 @@ func pusherSettings(in Input) (settings.Pusher, *Refusal) {
 		Admin:           settings.Admin{TokenSHA256: in.AdminTokenSHA256},
 		ServiceAccounts: in.Issuer,
 		OpenPublishing:  in.OpenPublishing,
-		Limits:          settings.PusherLimits{AcceptRate: defaultAcceptRate},
+		Limits:          settings.PusherLimits{AcceptRate: defaultAcceptRate, MemoryPercent: defaultMemoryPercent},
 	}
 	if l := spec.Limits; l != nil {
 		p.Limits.AcceptRate = number(l.AcceptRate, defaultAcceptRate)
+		p.Limits.MemoryPercent = number(l.MemoryPercent, defaultMemoryPercent)
 		p.Limits.ConnectionsPerAddress = number(l.ConnectionsPerAddress, 0)
 	}
 	for _, proxy := range spec.TrustedProxies {

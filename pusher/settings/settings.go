@@ -70,6 +70,9 @@ type PusherLimits struct {
 	AcceptRate int64 `json:"acceptRate,omitempty"`
 	// ConnectionsPerAddress is the largest number of connections from one address at once.
 	ConnectionsPerAddress int64 `json:"connectionsPerAddress,omitempty"`
+	// MemoryPercent of what GOMEMLIMIT says is from where on newcomers are sent elsewhere.
+	// Half-way from there to all of it, the slowest clients are closed.
+	MemoryPercent int64 `json:"memoryPercent,omitempty"`
 }
 
 // NATS says where a broker of NATS with JetStream is.

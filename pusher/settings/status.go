@@ -18,6 +18,11 @@ type Status struct {
 	UnknownKeyURLs []string `json:"unknownKeyURLs,omitempty"`
 	// Connections is the number of client connections.
 	Connections int64 `json:"connections"`
+	// MemoryPercent is how much of the memory that the process may have is in use. 0:
+	// nobody knows how much that is.
+	MemoryPercent int32 `json:"memoryPercent,omitempty"`
+	// Full says that newcomers had better go elsewhere.
+	Full bool `json:"full,omitempty"`
 	// Draining is true once the process has been told to end.
 	Draining bool `json:"draining,omitempty"`
 	// Channels by name.

@@ -122,6 +122,7 @@ func (p *Pusher) validate(at problems) {
 		"has not %d bytes", SessionKeyBytes)
 	at.at(".limits.acceptRate").check(p.Limits.AcceptRate >= 0, "%d is less than 0", p.Limits.AcceptRate)
 	at.at(".limits.connectionsPerAddress").check(p.Limits.ConnectionsPerAddress >= 0, "%d is less than 0", p.Limits.ConnectionsPerAddress)
+	at.at(".limits.memoryPercent").check(p.Limits.MemoryPercent >= 0 && p.Limits.MemoryPercent <= 95, "%d is not from 0 to 95", p.Limits.MemoryPercent)
 	for i, proxy := range p.TrustedProxies {
 		_, err := netip.ParsePrefix(proxy)
 		at.at(".trustedProxies[%d]", i).check(err == nil, "%q is not a network such as 10.0.0.0/8", proxy)

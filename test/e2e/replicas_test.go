@@ -204,6 +204,25 @@ var _ = Describe("Several replicas", Ordered, func() {
 			want = append(want, i)
 		}
 		Eventually(func() []int { numbers, _, _ := f.state(); return numbers }).Should(Equal(want))
+
+		By("pods that are full: clients are sent to the other, never to none")
+		accepting := func() (n int) {
+			pods := &corev1.PodList{}
+			Expect(kube.List(ctx, pods, client.InNamespace(shop), client.MatchingLabels{
+				v1alpha1.LabelPusher: "couriers", "app.kubernetes.io/name": "klaxon-pusher", v1alpha1.LabelAccepting: "true",
+			})).To(Succeed())
+			return len(pods.Items)
+		}
+		Expect(accepting()).To(Equal(2))
+		limit := func(percent int) {
+			kubectl("patch", "channel", "-n", shop, "couriers", "--type=merge", "-p", fmt.Sprintf(`{"spec":{"pusher":{"limits":{"memoryPercent":%d}}}}`, percent))
+		}
+		limit(20) // they use more when they have nothing to do
+		Eventually(accepting).Should(Equal(1))
+		Consistently(accepting, "5s").Should(Equal(1))
+		Expect(get(&v1alpha1.Pusher{}, shop, "couriers").Status.ReadyReplicas).To(BeEquivalentTo(2))
+		limit(95)
+		Eventually(accepting).Should(Equal(2))
 		kubectl("delete", "channel/couriers", "-n", shop)
 	}, SpecTimeout(4*time.Minute))
 })
@@ -230,5 +249,5 @@ kind: Channel
 metadata: {name: couriers, namespace: shop}
 spec:
   clients: {anonymous: true}
-  pusher: {replicas: 2, broker: {managed: {replicas: 1, storage: {type: Memory}}}, drain: {period: 2s, maxPeriod: 10s}}
+  pusher: {replicas: 2, broker: {managed: {replicas: 1, storage: {type: Memory}}}, drain: {period: 2s, maxPeriod: 10s}, podTemplate: {resources: {limits: {memory: 24Mi}}}}
 `

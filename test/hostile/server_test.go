@@ -90,7 +90,7 @@ type server struct {
 	log bytes.Buffer
 }
 
-func start(t *testing.T, s *settings.Settings) *server {
+func start(t *testing.T, s *settings.Settings, env ...string) *server {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "settings.json")
 	b, err := json.Marshal(s)
@@ -102,6 +102,7 @@ func start(t *testing.T, s *settings.Settings) *server {
 	}
 	const anywhere = "127.0.0.1:0"
 	cmd := exec.Command(program, "--settings", path, "--clients-addr", anywhere, "--events-addr", anywhere, "--admin-addr", anywhere)
+	cmd.Env = append(os.Environ(), env...)
 	out, err := cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -217,14 +218,7 @@ func metric(r io.Reader, name string) (float64, error) {
 // closes is how many connections were closed with a code.
 func (s *server) closes(t *testing.T, code int) int {
 	t.Helper()
-	var n float64
-	if err := s.ask("/metrics", func(r io.Reader) (err error) {
-		n, err = metric(r, fmt.Sprintf("klaxon_closes_total{code=\"%d\"}", code))
-		return err
-	}); err != nil {
-		t.Fatal(err)
-	}
-	return int(n)
+	return int(s.counted(t, fmt.Sprintf("klaxon_closes_total{code=\"%d\"}", code)))
 }
 
 // resident is how many MiB of memory the process has.
