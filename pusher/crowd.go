@@ -90,7 +90,7 @@ func (c *crowd) admits(rate int64) bool {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.entered.pour(float64(rate), time.Now())
+	return c.entered.pour(float64(rate), 1, time.Now())
 }
 
 // full says why a newcomer cannot be let in now; empty: it can, and is counted.

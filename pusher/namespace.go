@@ -210,6 +210,10 @@ type result struct {
 // emitted takes an event of the client's.
 func (sh *shard) emitted(e *engine, s uint32, p *socketio.Packet) {
 	name, args := p.Event()
+	if ch := sh.sessions.At(s).channel; name == "publish" && ch.letsPublish() && !ch.takesOver(name) {
+		sh.publishSocketIO(s, p)
+		return
+	}
 	if !reservedEmit(name) || sh.sessions.At(s).channel.takesOver(name) {
 		sh.handOn(s, name, p)
 		return
@@ -277,8 +281,13 @@ func reservedEmit(name string) bool {
 
 // handOn hands an event on to the channel's handlers.
 func (sh *shard) handOn(s uint32, name string, p *socketio.Packet) {
+	sh.emit(s, &emission{name: name, args: p.Args(), waits: p.HasID, reply: sh.emitReply(s, p)})
+}
+
+// emitReply acknowledges an emit that is answered later.
+func (sh *shard) emitReply(s uint32, p *socketio.Packet) func(*wire.Args, *failure) {
 	namespace, id, waits := sh.sessions.At(s).channel.SocketIO.Namespace, p.ID, p.HasID
-	sh.emit(s, &emission{name: name, args: p.Args(), waits: waits, reply: func(answer *wire.Args, f *failure) {
+	return func(answer *wire.Args, f *failure) {
 		conn := sh.sessions.At(s).conn
 		switch {
 		case f != nil && waits:
@@ -288,7 +297,7 @@ func (sh *shard) handOn(s uint32, name string, p *socketio.Packet) {
 		case waits:
 			sh.send(conn, socketio.EncodeArgsAck(namespace, id, answer))
 		}
-	}})
+	}
 }
 
 // answerEmit acknowledges an emit or, if its client has asked for no acknowledgement,

@@ -198,7 +198,7 @@ func (sh *shard) request(c loop.Slot, s uint32, msg []byte) {
 		sh.fail(c, r, &failure{Code: plain.CodeBadMessage, Message: err.Error()})
 		return
 	}
-	if r.Type != plain.Emit && r.Type != plain.Ack {
+	if r.Type != plain.Emit && r.Type != plain.Publish && r.Type != plain.Ack {
 		if refused := sh.asks(s, max(1, len(r.Rooms))); refused != nil {
 			sh.fail(c, r, refused)
 			return
@@ -227,7 +227,9 @@ func (sh *shard) request(c loop.Slot, s uint32, msg []byte) {
 		sh.unwatch(s, orChannel(r.Rooms))
 		sh.send(c, plain.EncodeAnswer(plain.Answer{Type: "unwatched", Ref: r.Ref}))
 	case plain.Emit:
-		sh.emitPlain(c, s, r)
+		sh.emit(s, &emission{name: r.Event, args: r.Args(), waits: r.Ref != nil, reply: sh.plainReply(c, r)})
+	case plain.Publish:
+		sh.publish(s, &publication{Event: r.Event, Rooms: r.Rooms, Data: r.Data}, sh.plainReply(c, r))
 	case plain.Ack:
 		args := r.Args()
 		sh.acked(s, r.Ack, &args)
@@ -236,14 +238,14 @@ func (sh *shard) request(c loop.Slot, s uint32, msg []byte) {
 	}
 }
 
-// emitPlain hands an event on to the channel's handlers.
-func (sh *shard) emitPlain(c loop.Slot, s uint32, r plain.Request) {
-	sh.emit(s, &emission{name: r.Event, args: r.Args(), waits: r.Ref != nil, reply: func(answer *wire.Args, f *failure) {
+// plainReply acknowledges an event that a client has emitted or published.
+func (sh *shard) plainReply(c loop.Slot, r plain.Request) func(*wire.Args, *failure) {
+	return func(answer *wire.Args, f *failure) {
 		sh.fail(c, r, f)
 		if f == nil && r.Ref != nil {
 			sh.send(c, plain.EncodeAck(r.Ref, answer))
 		}
-	}})
+	}
 }
 
 func (sh *shard) answer(c loop.Slot, s uint32, what string, r plain.Request) {

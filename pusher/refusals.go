@@ -25,13 +25,14 @@ const (
 	refusedJoin                     // by a rule or the token's rooms
 	refusedEmit                     // by a rule
 	refusedEmitRate                 // too many events
+	refusedPublish                  // by a rule
 	refusedNotHandled               // an event that no handler names
 	reasons
 )
 
 var reasonNames = [reasons]string{
 	refusedOrigin: "origin", refusedToken: "token", refusedConnect: "connect_rule", refusedFull: "connections", refusedUser: "user_connections", refusedJoinRate: "join_rate", refusedJoin: "join",
-	refusedEmit: "emit_rule", refusedEmitRate: "emit_rate", refusedNotHandled: "not_handled",
+	refusedEmit: "emit_rule", refusedEmitRate: "emit_rate", refusedPublish: "publish_rule", refusedNotHandled: "not_handled",
 }
 
 // refuse counts a refusal.

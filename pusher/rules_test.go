@@ -232,3 +232,134 @@ func TestAUsersSessionsEnd(t *testing.T) {
 		}
 	}
 }
+
+// TestARuleDecidesWhoPublishes: what a client publishes comes to others of the room, with
+// its name, over all protocols, and from a rule that allows it alone.
+func TestARuleDecidesWhoPublishes(t *testing.T) {
+	c := guarded("orders")
+	c.Clients.Anonymous = true
+	c.Limits.EventBytes = 256
+	srv := serve(t, spoken(ruled(c, "join", "true", "publish", `event == "typing" && room in rooms || event == "shout" && room == "" && user == "ann"`)), spoken(open("tenants")))
+	ann := connect(t, srv, "orders?room=red&token="+signed(t, "ann", time.Hour))
+	ann.next("welcome")
+	bob := connect(t, srv, "orders?room=red")
+	bob.next("welcome")
+	e := connectEngine(t, srv)
+	e.say(`40/orders,{"rooms":["red","blue"]}`)
+	e.expect(`40/orders,{"sid":"`)
+	stream := streamFrom(t, srv, "orders?room=red")
+
+	ann.say(`{"type":"publish","event":"typing","rooms":["red"],"data":{"at" : "<end>"},"ref":1}`)
+	ack := ann.next("ack")
+	data, _ := ack["data"].(map[string]any)
+	if ack["ref"] != 1.0 || data["id"] == "" || data["offset"] == "" {
+		t.Errorf("acknowledged with %v", ack)
+	}
+	m := bob.next("event")
+	if m["event"] != "typing" || fmt.Sprint(m["data"]) != `map[data:map[at:<end>] user:ann]` || m["id"] != data["id"] || m["offset"] != data["offset"] {
+		t.Errorf("others get %v", m)
+	}
+	e.expect(`42/orders,["typing",{"user":"ann","data":{"at":"<end>"}}]`)
+	block := stream.block()
+	for !strings.Contains(block, "event: typing") {
+		block = stream.block()
+	}
+	if !strings.HasSuffix(block, `data: {"user":"ann","data":{"at":"<end>"}}`) {
+		t.Errorf("a stream gets %s", block)
+	}
+
+	e.say(`42/orders,5["publish",{"event":"typing","rooms":["red","blue"],"data":[1]}]`)
+	e.expect(`43/orders,5[{"id":"`)
+	for _, c := range []*client{bob, ann} { // once, and ann has not had her own
+		if m := c.next("event"); fmt.Sprint(m["data"]) != `map[data:[1]]` {
+			t.Errorf("a client gets %v", m)
+		}
+	}
+	ann.say(`{"type":"publish","event":"shout"}`)
+	if m := bob.next("event"); m["event"] != "shout" || fmt.Sprint(m["data"]) != "map[user:ann]" {
+		t.Errorf("all get %v", m)
+	}
+	e.expect(`42/orders,["shout",{"user":"ann"}]`)
+
+	for ref, no := range []struct{ message, code string }{
+		{`"event":"typing","rooms":["blue"]`, "forbidden"},
+		{`"event":"typing","rooms":["red","blue"]`, "forbidden"},
+		{`"event":"typing"`, "forbidden"},
+		{`"event":"shout"`, "forbidden"},
+		{`"event":"typing","rooms":["red"],"data":"` + strings.Repeat("x", 256) + `"`, "too_large"},
+		{`"event":"typing","rooms":["red"],"dataBase64":"AAAA"`, "bad_message"},
+		{`"event":"klaxon.gap","rooms":["red"]`, "bad_message"},
+		{`"rooms":["red"]`, "bad_message"},
+		{`"event":"typing","rooms":[""]`, "bad_message"},
+	} {
+		bob.say(fmt.Sprintf(`{"type":"publish",%s,"ref":%d}`, no.message, ref))
+		if m := bob.next("error"); m["code"] != no.code || m["ref"] != float64(ref) {
+			t.Errorf("%.60s: %v", no.message, m)
+		}
+	}
+	for id, no := range []struct{ args, code string }{
+		{`{"event":"typing"}`, "forbidden"},
+		{`{"event":"typing","rooms":"red"}`, "bad_message"},
+		{`{"event":"connect","rooms":["red"]}`, "bad_message"},
+		{`"typing"`, "bad_message"},
+		{`{"event":"typing","rooms":["red"]},1`, "bad_message"},
+	} {
+		e.say(fmt.Sprintf(`42/orders,%d["publish",%s]`, id, no.args))
+		e.expect(fmt.Sprintf(`43/orders,%d[{"error":{"code":"%s"`, id, no.code))
+	}
+	e.say(`42/orders,["publish",{"event":"typing"}]`) // nobody waits
+	e.expect(`42/orders,["klaxon.error",{"code":"forbidden"`)
+	if n := refusedCount(srv, "orders", refusedPublish); n != 6 {
+		t.Errorf("%d refusals are counted", n)
+	}
+
+	other := connect(t, srv, "tenants")
+	other.next("welcome")
+	other.say(`{"type":"publish","event":"typing"}`)
+	if m := other.next("error"); m["code"] != "forbidden" || m["message"] != "clients of this channel do not publish: it has no rule that lets them" {
+		t.Errorf("without a rule: %v", m)
+	}
+	e.say(`40/tenants,`)
+	e.expect(`40/tenants,{"sid":"`)
+	e.say(`42/tenants,1["publish",{"event":"typing"}]`) // an event as any other
+	e.expect(`43/tenants,1[{"error":{"code":"not_handled"`)
+}
+
+func TestPublishingCountsByRooms(t *testing.T) {
+	c := ruled(open("orders"), "publish", "true")
+	c.Limits.EmitRate = 2
+	srv := serve(t, spoken(c))
+	a := connect(t, srv, "orders")
+	a.next("welcome")
+	a.say(`{"type":"publish","event":"x","rooms":["a","b","c"],"ref":1}`)
+	a.next("ack")
+	a.say(`{"type":"publish","event":"x","rooms":["a","b"],"ref":2}`)
+	if m := a.next("error"); m["code"] != "rate_limited" || m["ref"] != 2.0 {
+		t.Errorf("refused with %v", m)
+	}
+	a.say(`{"type":"publish","event":"x","rooms":["a"],"ref":3}`)
+	a.next("ack")
+}
+
+// TestPublishedInOrder: acknowledgements and events come in the order in which a client has
+// published.
+func TestPublishedInOrder(t *testing.T) {
+	c := ruled(open("orders"), "publish", "true")
+	c.Limits.EmitRate = 0
+	srv := serve(t, spoken(c))
+	a, b := connect(t, srv, "orders"), connect(t, srv, "orders")
+	a.next("welcome")
+	b.next("welcome")
+	const n = 60
+	for i := range n {
+		a.say(fmt.Sprintf(`{"type":"publish","event":"x","data":%d,"ref":%d}`, i, i))
+	}
+	for i := range n {
+		if m := a.next("ack"); m["ref"] != float64(i) {
+			t.Fatalf("acknowledged %v, want %d", m, i)
+		}
+		if m := b.next("event"); fmt.Sprint(m["data"]) != fmt.Sprintf("map[data:%d]", i) {
+			t.Fatalf("event %v, want %d", m, i)
+		}
+	}
+}

@@ -59,17 +59,17 @@ type bucket struct {
 	at    time.Time
 }
 
-// pour reports whether there is room for one more, and takes it. A rate of 0 has no end.
-func (b *bucket) pour(rate float64, now time.Time) bool {
+// pour reports whether there is room for n more, and takes it. A rate of 0 has no end.
+func (b *bucket) pour(rate float64, n int, now time.Time) bool {
 	if rate == 0 {
 		return true
 	}
 	b.level = max(0, b.level-now.Sub(b.at).Seconds()*rate)
 	b.at = now
-	if b.level+1 > rateBurst*rate {
+	if b.level+float64(n) > rateBurst*rate {
 		return false
 	}
-	b.level++
+	b.level += float64(n)
 	return true
 }
 
@@ -81,6 +81,7 @@ type turn struct {
 	what   any
 	size   int
 	reply  func(*wire.Args, *failure) // nil: nobody waits
+	event  *wire.Event                // to publish; there is nobody to tell then
 	last   bool                       // see farewell
 	due    time.Time                  // when the client has waited long enough; zero: it does not
 
@@ -175,7 +176,7 @@ func (sh *shard) emit(s uint32, e *emission) {
 	ch := sh.sessions.At(s).channel
 	n := turn{target: ch.handler(e.name), stream: ch.streams(e.name), kind: handlers.TypeEvent, size: e.args.Size(), reply: e.reply}
 	switch {
-	case !sh.talkOf(s).emitted.pour(float64(ch.Limits.EmitRate), time.Now()):
+	case !sh.talkOf(s).emitted.pour(float64(ch.Limits.EmitRate), 1, time.Now()):
 		ch.counters.refuse(refusedEmitRate)
 		e.reply(nil, &failure{Code: plain.CodeRate, Message: fmt.Sprintf("a client of this channel may emit %d events a second: emit more slowly", ch.Limits.EmitRate)})
 		return
@@ -244,6 +245,13 @@ func (t *talk) next() {
 
 // begin begins a turn.
 func (t *talk) begin(n *turn) {
+	if n.event != nil {
+		t.look()
+		t.under = true
+		t.shard.server.talks.Add(1)
+		go t.store(n, t.channel)
+		return
+	}
 	c := t.call(n)
 	if n.last {
 		t.shard.server.sayFarewell(t, n, c)

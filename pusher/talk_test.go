@@ -642,7 +642,7 @@ func TestBucket(t *testing.T) {
 	now := time.Now()
 	count := func(n int) (taken int) {
 		for range n {
-			if b.pour(10, now) {
+			if b.pour(10, 1, now) {
 				taken++
 			}
 		}
@@ -659,7 +659,7 @@ func TestBucket(t *testing.T) {
 	if got := count(100); got != 20 {
 		t.Errorf("%d after an hour", got)
 	}
-	if !b.pour(0, now) {
+	if !b.pour(0, 1, now) {
 		t.Error("a rate of none is one")
 	}
 }

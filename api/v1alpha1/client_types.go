@@ -97,6 +97,14 @@ type RulesSpec struct {
 	// +kubebuilder:validation:MaxLength=2048
 	// +optional
 	Emit string `json:"emit,omitempty"`
+
+	// Publish: which events a client may publish to other clients, without a handler in
+	// between. It can use event, room ("" for the whole Channel; it is asked for each) and
+	// rooms (those that the client is in) as well. Default: none.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=2048
+	// +optional
+	Publish string `json:"publish,omitempty"`
 }
 
 // Origin is a web origin (RFC 6454): scheme://host[:port].

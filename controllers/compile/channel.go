@@ -102,7 +102,7 @@ func clientRules(spec *v1alpha1.RulesSpec) (map[string]string, *Refusal) {
 	for _, r := range []struct {
 		kind   rules.Kind
 		source string
-	}{{rules.Connect, spec.Connect}, {rules.Join, spec.Join}, {rules.Emit, spec.Emit}} {
+	}{{rules.Connect, spec.Connect}, {rules.Join, spec.Join}, {rules.Emit, spec.Emit}, {rules.Publish, spec.Publish}} {
 		if r.source == "" {
 			continue
 		}

@@ -116,6 +116,13 @@ func (v *Verifier) MayEmit(channelName string, c *Client, event string) bool {
 	return allowed || !ruled
 }
 
+// MayPublish reports whether c may publish an event to a room, or to the channel, for
+// others to have. Without a rule nobody may.
+func (v *Verifier) MayPublish(channelName string, c *Client, p rules.Publication) bool {
+	allowed, _ := v.rule(channelName, rules.Publish, c, map[string]any{rules.Event: p.Event, rules.Room: p.Room, rules.Rooms: p.Rooms})
+	return allowed
+}
+
 // rule evaluates a channel's rule of a kind, if there is one. What cannot be evaluated
 // allows nothing; why is for the log.
 func (v *Verifier) rule(channelName string, kind rules.Kind, c *Client, vars map[string]any) (allowed, ruled bool) {

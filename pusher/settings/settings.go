@@ -209,9 +209,9 @@ type Clients struct {
 	JWT            []JWTIssuer `json:"jwt,omitempty"`
 	// Cookie is the name of one that may hold the token. Empty: none may.
 	Cookie string `json:"cookie,omitempty"`
-	// Rules are CEL expressions by which clients may "connect", "join" and "emit". Where
-	// there is none, connecting needs a token or Anonymous, joining the token's claim
-	// "rooms", emitting a handler of the event.
+	// Rules are CEL expressions by which clients may "connect", "join", "emit" and
+	// "publish". Where there is none, connecting needs a token or Anonymous, joining the token's
+	// claim "rooms", emitting a handler of the event, and nobody publishes.
 	Rules map[string]string `json:"rules,omitempty"`
 	// Revoked are users and tokens that may not connect any more.
 	Revoked Revoked `json:"revoked,omitzero"`

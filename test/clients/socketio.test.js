@@ -49,6 +49,23 @@ for (const [version, io] of [['4.8', newest], ['4.4', older]]) {
         assert.deepEqual(await inbox.take(2, 'event'), [[Buffer.from([0, 255, 30, 10])], [Buffer.alloc(0)]]);
       });
 
+      test('clients publish to each other where a rule lets them', async () => {
+        const ann = await connected(open('/cookied', { auth: { token: token('ann', []), rooms: ['all'] } }));
+        const bob = await connected(open('/cookied', { auth: { token: token('bob', []), rooms: ['all'] } }));
+        const own = told(ann, 'typing');
+        const inbox = told(bob, 'typing');
+        const publish = (what) => within(new Promise((resolve) => { ann.emit('publish', what, resolve); }), 'the answer to publish');
+        const ack = await publish({ event: 'typing', rooms: ['all'], data: { at: 1 } });
+        assert.equal(typeof ack.id, 'string');
+        assert.equal(typeof ack.offset, 'string');
+        assert.deepEqual(await inbox.take(1, 'event'), [[{ user: 'ann', data: { at: 1 } }]]);
+        assert.equal((await publish({ event: 'typing', rooms: ['user:bob'] })).error.code, 'forbidden');
+        assert.equal((await publish({ event: 'delete', rooms: ['all'] })).error.code, 'forbidden');
+        assert.equal((await publish({ event: 'typing', rooms: ['all'], data: Buffer.from([1]) })).error.code, 'bad_message');
+        bob.emit('publish', { event: 'typing', rooms: ['all'] });
+        assert.deepEqual(await own.take(1, 'event'), [[{ user: 'bob' }]]);
+      });
+
       test('rooms, tokens and acknowledgements', async () => {
         const socket = await connected(open('/private', { auth: { token: token('ann', ['a', 'b']), rooms: ['a'] } }));
         const emit = (...args) => within(new Promise((resolve) => { socket.emit(...args, resolve); }), `the answer to ${args[0]}`);

@@ -24,6 +24,7 @@ const (
 	Connect Kind = "connect"
 	Join    Kind = "join"
 	Emit    Kind = "emit"
+	Publish Kind = "publish"
 )
 
 const (
@@ -51,21 +52,31 @@ const (
 	Remote = "remote"
 	// Headers are some of the handshake's, names in lower case.
 	Headers = "headers"
-	// Room that is joined.
+	// Room that is joined, or published to; "" for the channel.
 	Room = "room"
-	// Event that is emitted.
+	// Rooms that the client is in.
+	Rooms = "rooms"
+	// Event that is emitted or published.
 	Event = "event"
 )
+
+// Publication is what a rule about publishing decides about.
+type Publication struct {
+	Event, Room string
+	Rooms       []string
+}
 
 var variables = map[Kind][]string{
 	Connect: {Claims, User, Remote, Headers},
 	Join:    {Claims, User, Room},
 	Emit:    {Claims, User, Event},
+	Publish: {Claims, User, Event, Room, Rooms},
 }
 
 var variableTypes = map[string]*cel.Type{
 	Claims:  cel.MapType(cel.StringType, cel.DynType),
 	Headers: cel.MapType(cel.StringType, cel.StringType),
+	Rooms:   cel.ListType(cel.StringType),
 }
 
 // Rule is a compiled expression. It can be used by several goroutines.

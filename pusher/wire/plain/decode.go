@@ -36,6 +36,7 @@ const (
 	Watch   Type = "watch"
 	Unwatch Type = "unwatch"
 	Emit    Type = "emit"
+	Publish Type = "publish"
 	Ack     Type = "ack"
 )
 
@@ -44,12 +45,12 @@ type Request struct {
 	Type Type `json:"type"`
 	// Ref is any short JSON value that comes back in the answer.
 	Ref json.RawMessage `json:"ref,omitempty"`
-	// Rooms to join, leave, watch or watch no more. To watch none is to watch the
-	// channel.
+	// Rooms to join, leave, watch or watch no more, or to publish to. None to watch or
+	// publish to is the channel.
 	Rooms []string `json:"rooms,omitempty"`
 	// Token replaces the session's token.
 	Token string `json:"token,omitempty"`
-	// Event is the name of what is emitted. Data or DataBase64 goes with it, or with an
+	// Event is the name of what is emitted or published. Data or DataBase64 goes with it, or with an
 	// acknowledgement.
 	Event      string          `json:"event,omitempty"`
 	Data       json.RawMessage `json:"data,omitempty"`
@@ -96,11 +97,17 @@ func (r *Request) check() error {
 		if len(r.Rooms) > wire.MaxRooms {
 			return fmt.Errorf("%s takes at most %d rooms", r.Type, wire.MaxRooms)
 		}
-		for _, room := range r.Rooms {
-			if err := wire.CheckRoom(room); err != nil {
-				return err
-			}
+		if err := checkRooms(r.Rooms); err != nil {
+			return err
 		}
+	case Publish:
+		if r.DataBase64 != nil {
+			return errors.New("bytes cannot be published: send JSON as data")
+		}
+		if r.Event == "" || len(r.Rooms) > wire.MaxRooms {
+			return fmt.Errorf("publish needs an event, and takes at most %d rooms, for example {\"type\":\"publish\",\"event\":\"typing\",\"rooms\":[\"order:42\"],\"data\":true}", wire.MaxRooms)
+		}
+		return errors.Join(wire.CheckEventName(r.Event), checkRooms(r.Rooms))
 	case Auth:
 		if r.Token == "" {
 			return errors.New("auth needs a token")
@@ -118,12 +125,21 @@ func (r *Request) check() error {
 		}
 	case Ping:
 	case "":
-		return errors.New("type is missing: use join, leave, watch, unwatch, emit, ack, auth or ping")
+		return errors.New("type is missing: use join, leave, watch, unwatch, emit, publish, ack, auth or ping")
 	default:
-		return fmt.Errorf("type %.32q is not known: use join, leave, watch, unwatch, emit, ack, auth or ping", r.Type)
+		return fmt.Errorf("type %.32q is not known: use join, leave, watch, unwatch, emit, publish, ack, auth or ping", r.Type)
 	}
 	if r.Data != nil && r.DataBase64 != nil {
 		return errors.New("data and dataBase64 exclude each other")
+	}
+	return nil
+}
+
+func checkRooms(rooms []string) error {
+	for _, room := range rooms {
+		if err := wire.CheckRoom(room); err != nil {
+			return err
+		}
 	}
 	return nil
 }
