@@ -56,9 +56,8 @@ func (sh *shard) published(s uint32, p *publication) (*wire.Event, *failure) {
 	if len(to) == 0 {
 		to = []string{""} // the channel
 	}
-	if !sh.talkOf(s).emitted.pour(float64(ch.Limits.EmitRate), len(to), time.Now()) {
-		ch.counters.refuse(refusedEmitRate)
-		return nil, &failure{Code: plain.CodeRate, Message: fmt.Sprintf("a client of this channel may emit, and publish to rooms, %d events a second: publish more slowly", ch.Limits.EmitRate)}
+	if no := sh.tooFast(s, len(to)); no != nil {
+		return nil, no
 	}
 	in := sh.table.Rooms(s)
 	for _, room := range to {

@@ -110,7 +110,7 @@ func (sh *shard) settleIn(s uint32, g *greeting) *failure {
 	}
 	for i, room := range g.answer.Join {
 		if sh.grantRoom(s, room) != nil {
-			return &failure{Code: errTooManyRooms.code, Message: "a session is in at most 100 rooms", Rooms: g.answer.Join[i:]}
+			return &failure{Code: errTooManyRooms.code, Message: sh.sessions.At(s).channel.tooManyRooms(), Rooms: g.answer.Join[i:]}
 		}
 	}
 	return nil

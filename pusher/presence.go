@@ -95,6 +95,10 @@ func (sh *shard) grantRoom(s uint32, room string) error {
 
 func (sh *shard) intoRoom(s uint32, room string, put func(uint32, string) error) error {
 	was := sh.table.In(s, room)
+	if ch := sh.sessions.At(s).channel; !was && sh.table.RoomCount(s) >= ch.maxRooms() {
+		ch.counters.refuse(refusedRooms)
+		return hub.ErrTooManyRooms
+	}
 	if err := put(s, room); err != nil {
 		return err
 	}

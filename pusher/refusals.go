@@ -21,18 +21,20 @@ const (
 	refusedConnect                  // by a rule
 	refusedFull                     // the channel
 	refusedUser                     // has too many sessions
+	refusedRooms                    // one more than a session may be in
 	refusedJoinRate                 // too many rooms and other requests
 	refusedJoin                     // by a rule or the token's rooms
 	refusedEmit                     // by a rule
 	refusedEmitRate                 // too many events
+	refusedTotalRate                // too many events of all clients
 	refusedPublish                  // by a rule
 	refusedNotHandled               // an event that no handler names
 	reasons
 )
 
 var reasonNames = [reasons]string{
-	refusedOrigin: "origin", refusedToken: "token", refusedConnect: "connect_rule", refusedFull: "connections", refusedUser: "user_connections", refusedJoinRate: "join_rate", refusedJoin: "join",
-	refusedEmit: "emit_rule", refusedEmitRate: "emit_rate", refusedPublish: "publish_rule", refusedNotHandled: "not_handled",
+	refusedOrigin: "origin", refusedToken: "token", refusedConnect: "connect_rule", refusedFull: "connections", refusedUser: "user_connections", refusedRooms: "rooms", refusedJoinRate: "join_rate", refusedJoin: "join",
+	refusedEmit: "emit_rule", refusedEmitRate: "emit_rate", refusedTotalRate: "total_emit_rate", refusedPublish: "publish_rule", refusedNotHandled: "not_handled",
 }
 
 // refuse counts a refusal.

@@ -6,12 +6,10 @@ package pusher
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"sync"
 	"time"
 
 	"github.com/klaxon-dev/klaxon/pusher/hub"
-	"github.com/klaxon-dev/klaxon/pusher/wire"
 	"github.com/klaxon-dev/klaxon/pusher/wire/plain"
 	"github.com/klaxon-dev/klaxon/pusher/wire/socketio"
 	"github.com/klaxon-dev/klaxon/pusher/wire/sse"
@@ -36,7 +34,7 @@ func (e *codedError) Code() string { return e.code }
 var (
 	errUnknownSession = &codedError{"unknown_session", "there is no such session"}
 	errUnreachable    = &codedError{"unreachable", "not all replicas could be asked for the session: try again"}
-	errTooManyRooms   = &codedError{plain.CodeTooMany, fmt.Sprintf("a session is in at most %d rooms: nothing was changed", wire.MaxRooms)}
+	errTooManyRooms   = &codedError{plain.CodeTooMany, "the session may not be in that many rooms (the Channel's limits.roomsPerSession): nothing was changed"}
 )
 
 // ChangeRooms has a session join and leave rooms, on whichever replica it is. No
@@ -99,7 +97,8 @@ func (sh *shard) changeRooms(s uint32, join, leave []string) *roomsChange {
 	for _, room := range join {
 		after[room] = true
 	}
-	if len(after) > wire.MaxRooms {
+	if ch := sh.sessions.At(s).channel; len(after) > ch.maxRooms() {
+		ch.counters.refuse(refusedRooms)
 		return &roomsChange{Refused: true}
 	}
 	sh.leave(s, leave)

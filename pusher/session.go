@@ -128,33 +128,6 @@ func (sh *shard) finish(s uint32) {
 	sh.free = append(sh.free, s)
 }
 
-// drip is a bucket in little room.
-type drip struct {
-	level float32 // of what has not run off yet
-	at    uint32  // hundredths of a second since the shard's start
-}
-
-// asks reports whether a session may ask for something about n rooms, or for something
-// else that counts as n, and takes it out of its rate.
-func (sh *shard) asks(s uint32, n int) *failure {
-	ses := sh.sessions.At(s)
-	rate := float32(ses.channel.Limits.JoinRate)
-	if rate == 0 {
-		return nil
-	}
-	now := uint32(sh.now() / (10 * time.Millisecond)) //nolint:gosec // what wraps after a year is a moment's rate
-	d := &ses.asked
-	d.level = max(0, d.level-float32(now-d.at)/100*rate)
-	d.at = now
-	if d.level > 0 && d.level+float32(n) > rateBurst*rate {
-		ses.channel.counters.refuse(refusedJoinRate)
-		return &failure{Code: plain.CodeRate, Message: fmt.Sprintf(
-			"a client of this channel may ask to join, leave and watch %d rooms a second, any other request counting as one: ask more slowly", ses.channel.Limits.JoinRate)}
-	}
-	d.level += float32(n)
-	return nil
-}
-
 // What of a session its server's crowd counts.
 const (
 	countedAddress uint8 = 1 << iota
@@ -222,7 +195,7 @@ func (sh *shard) join(s uint32, rooms []string) *failure {
 			continue
 		}
 		if sh.joinRoom(s, room) != nil {
-			return &failure{plain.CodeTooMany, "a session is in at most 100 rooms: leave some first", append(forbidden, rooms[i:]...)}
+			return &failure{plain.CodeTooMany, ses.channel.tooManyRooms(), append(forbidden, rooms[i:]...)}
 		}
 	}
 	if forbidden == nil {
@@ -235,12 +208,24 @@ func (sh *shard) join(s uint32, rooms []string) *failure {
 	return &failure{plain.CodeForbidden, "these rooms are not among the rooms of your token", forbidden}
 }
 
+// maxRooms is how many rooms a session of the channel may be in.
+func (c *channel) maxRooms() int {
+	if n := int(c.Limits.RoomsPerSession); n > 0 {
+		return n
+	}
+	return wire.MaxRooms
+}
+
+func (c *channel) tooManyRooms() string {
+	return fmt.Sprintf("a session is in at most %d rooms here: leave some first", c.maxRooms())
+}
+
 // joinAgain puts a session into the rooms that its client was in before. Those that
 // were granted need no rule.
 func (sh *shard) joinAgain(s uint32, rooms, granted []string) *failure {
 	for i, room := range granted {
 		if sh.grantRoom(s, room) != nil {
-			return &failure{plain.CodeTooMany, "a session is in at most 100 rooms", granted[i:]}
+			return &failure{plain.CodeTooMany, sh.sessions.At(s).channel.tooManyRooms(), granted[i:]}
 		}
 	}
 	return sh.join(s, slices.DeleteFunc(slices.Clone(rooms), func(room string) bool { return slices.Contains(granted, room) }))

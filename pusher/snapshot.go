@@ -52,6 +52,8 @@ type channelCounters struct {
 	// Guarded by attachment.
 	attachment sync.Mutex
 	isAttached bool
+
+	emitted sharedBucket
 }
 
 // take counts one more connection, if it is within the limit.

@@ -23,8 +23,6 @@ const (
 	// maxTurnBytes what they may have in all.
 	maxTurns     = 64
 	maxTurnBytes = 1 << 20
-	// rateBurst is how many seconds' worth of what has a rate may come at once.
-	rateBurst = 2
 	// maxAsked is how many acknowledgements of one client may be awaited.
 	maxAsked = 100
 )
@@ -51,26 +49,6 @@ type talk struct {
 	asked   map[uint64]*asked
 	lastAsk uint64
 	emitted bucket
-}
-
-// bucket is how much of its rate a client has used up.
-type bucket struct {
-	level float64 // of what has not run off yet
-	at    time.Time
-}
-
-// pour reports whether there is room for n more, and takes it. A rate of 0 has no end.
-func (b *bucket) pour(rate float64, n int, now time.Time) bool {
-	if rate == 0 {
-		return true
-	}
-	b.level = max(0, b.level-now.Sub(b.at).Seconds()*rate)
-	b.at = now
-	if b.level+float64(n) > rateBurst*rate {
-		return false
-	}
-	b.level += float64(n)
-	return true
 }
 
 // turn is one thing to tell.
@@ -175,11 +153,11 @@ type emission struct {
 func (sh *shard) emit(s uint32, e *emission) {
 	ch := sh.sessions.At(s).channel
 	n := turn{target: ch.handler(e.name), stream: ch.streams(e.name), kind: handlers.TypeEvent, size: e.args.Size(), reply: e.reply}
-	switch {
-	case !sh.talkOf(s).emitted.pour(float64(ch.Limits.EmitRate), 1, time.Now()):
-		ch.counters.refuse(refusedEmitRate)
-		e.reply(nil, &failure{Code: plain.CodeRate, Message: fmt.Sprintf("a client of this channel may emit %d events a second: emit more slowly", ch.Limits.EmitRate)})
+	if no := sh.tooFast(s, 1); no != nil {
+		e.reply(nil, no)
 		return
+	}
+	switch {
 	case n.target == nil && !n.stream:
 		ch.counters.refuse(refusedNotHandled)
 		e.reply(nil, &failure{Code: plain.CodeNotHandled, Message: fmt.Sprintf("nobody handles %.64q here: name it in one of the Channel's handlers", e.name)})

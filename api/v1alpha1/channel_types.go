@@ -151,6 +151,21 @@ type LimitsSpec struct {
 	// +optional
 	EmitRate *int32 `json:"emitRate,omitempty"`
 
+	// TotalEmitRate is how many events all clients of the Channel together may emit a second
+	// through one replica, in the long run; twice as many at once. What comes on top is
+	// answered with the error rate_limited, whoever it is from. Default: no bound.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=1000000
+	// +optional
+	TotalEmitRate *int32 `json:"totalEmitRate,omitempty"`
+
+	// RoomsPerSession is how many rooms a session may be in at once, however it has come
+	// there. From 1 to 100. Default: 100.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=100
+	// +optional
+	RoomsPerSession *int32 `json:"roomsPerSession,omitempty"`
+
 	// ConnectionsPerUser is the largest number of sessions that one user, by the token's
 	// sub, has at once on one replica. Sessions that were there before it was set are not
 	// counted. Default: as many as connections allows.

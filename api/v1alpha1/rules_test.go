@@ -438,6 +438,10 @@ func TestLimitRules(t *testing.T) {
 		{"{limits: {connectionsPerUser: 1, joinRate: 1}}", ""},
 		{"{limits: {connectionsPerUser: 0}}", "connectionsPerUser"},
 		{"{limits: {joinRate: 10001}}", "joinRate"},
+		{"{limits: {totalEmitRate: 1, roomsPerSession: 100}}", ""},
+		{"{limits: {totalEmitRate: 0}}", "totalEmitRate"},
+		{"{limits: {roomsPerSession: 0}}", "roomsPerSession"},
+		{"{limits: {roomsPerSession: 101}}", "roomsPerSession"},
 	}.run(t, "Channel")
 	rules{
 		{"{limits: {acceptRate: 1, connectionsPerAddress: 1}, trustedProxies: [10.0.0.0/8, 'fd00::/8']}", ""},

@@ -503,6 +503,16 @@ func (in *LimitsSpec) DeepCopyInto(out *LimitsSpec) {
 		*out = new(int32)
 		**out = **in
 	}
+	if in.TotalEmitRate != nil {
+		in, out := &in.TotalEmitRate, &out.TotalEmitRate
+		*out = new(int32)
+		**out = **in
+	}
+	if in.RoomsPerSession != nil {
+		in, out := &in.RoomsPerSession, &out.RoomsPerSession
+		*out = new(int32)
+		**out = **in
+	}
 	if in.ConnectionsPerUser != nil {
 		in, out := &in.ConnectionsPerUser, &out.ConnectionsPerUser
 		*out = new(int32)

@@ -195,6 +195,8 @@ func limits(spec *v1alpha1.LimitsSpec) settings.Limits {
 		Connections:        number(spec.Connections, defaultConnections),
 		ConnectionsPerUser: number(spec.ConnectionsPerUser, 0),
 		EmitRate:           number(spec.EmitRate, defaultEmitRate),
+		TotalEmitRate:      number(spec.TotalEmitRate, 0),
+		RoomsPerSession:    number(spec.RoomsPerSession, 0),
 		JoinRate:           number(spec.JoinRate, defaultJoinRate),
 		PublishRate:        number(spec.PublishRate, defaultPublishRate),
 	}

@@ -44,6 +44,15 @@ func (t *Table) Join(s Slot, room string) error {
 	return nil
 }
 
+// RoomCount is how many rooms a session is in.
+func (t *Table) RoomCount(s Slot) int {
+	m := t.member(s)
+	if m == nil || m.room.group == nil {
+		return 0
+	}
+	return 1 + len(m.more)
+}
+
 // In reports whether a session is in a room.
 func (t *Table) In(s Slot, room string) bool {
 	m := t.member(s)

@@ -253,6 +253,11 @@ type Limits struct {
 	// EmitRate is how many events a session may emit each second, in the long run. 0, as
 	// in documents older than the field: as many as it likes.
 	EmitRate int64 `json:"emitRate,omitempty"`
+	// TotalEmitRate is how many events all sessions of one push server may emit each second, in
+	// the long run. 0: there is no bound.
+	TotalEmitRate int64 `json:"totalEmitRate,omitempty"`
+	// RoomsPerSession is how many rooms a session may be in. 0: wire.MaxRooms.
+	RoomsPerSession int64 `json:"roomsPerSession,omitempty"`
 	// ConnectionsPerUser is the largest number of sessions of one user at once, on one push
 	// server. 0: there is no bound.
 	ConnectionsPerUser int64 `json:"connectionsPerUser,omitempty"`

@@ -169,6 +169,8 @@ func (c *Channel) validate(at problems) {
 		"%d is not from %d to %d", c.Limits.EventBytes, MinEventBytes, MaxEventBytes)
 	at.at(".limits.connections").check(c.Limits.Connections >= 1, "%d is less than 1", c.Limits.Connections)
 	at.at(".limits.connectionsPerUser").check(c.Limits.ConnectionsPerUser >= 0, "%d is less than 0", c.Limits.ConnectionsPerUser)
+	at.at(".limits.totalEmitRate").check(c.Limits.TotalEmitRate >= 0, "%d is less than 0", c.Limits.TotalEmitRate)
+	at.at(".limits.roomsPerSession").check(c.Limits.RoomsPerSession >= 0 && c.Limits.RoomsPerSession <= 100, "%d is not from 0 to 100", c.Limits.RoomsPerSession)
 	at.at(".limits.joinRate").check(c.Limits.JoinRate >= 0, "%d is less than 0", c.Limits.JoinRate)
 	at.at(".limits.publishRate").check(c.Limits.PublishRate >= 0, "%d is less than 0", c.Limits.PublishRate)
 	at.at(".limits.emitRate").check(c.Limits.EmitRate >= 0 && c.Limits.EmitRate <= MaxEmitRate, "%d is not from 0 to %d", c.Limits.EmitRate, MaxEmitRate)
