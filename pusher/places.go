@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -22,7 +23,7 @@ const (
 )
 
 // places is a listener of so many connections at once, lest they take the descriptors
-// that clients need. When all are taken, the one goes that has waited longest with
+// and the time that clients need. When all are taken, the one goes that has waited longest with
 // nothing asked of it: one that has sent nothing yet, or is kept for a next request; then
 // the one that has been served for longest, if that is longer than patience. Where there
 // is none of these, newcomers wait. Install its note as ConnState.
@@ -36,8 +37,10 @@ type places struct {
 	closed     bool
 	idle, busy list.List // of *visitor; who came first comes first
 	where      map[net.Conn]*list.Element
-	dismissed  map[net.Conn]struct{} // whose place is free though net/http is not done with them
+	dismissed  map[net.Conn]bool // whose place is free though net/http is not done with them; true: guests
 	room       *sync.Cond
+
+	guests atomic.Int64 // who go on without a place
 }
 
 // visitor is a connection that has a place.
@@ -48,7 +51,7 @@ type visitor struct {
 }
 
 func limitPlaces(ln net.Listener, n int, patience time.Duration) *places {
-	p := &places{Listener: ln, max: n, patience: patience, where: map[net.Conn]*list.Element{}, dismissed: map[net.Conn]struct{}{}}
+	p := &places{Listener: ln, max: n, patience: patience, where: map[net.Conn]*list.Element{}, dismissed: map[net.Conn]bool{}}
 	p.room = sync.NewCond(&p.mu)
 	return p
 }
@@ -63,10 +66,8 @@ func (p *places) Accept() (net.Conn, error) {
 	defer p.mu.Unlock()
 	for p.taken >= p.max && !p.closed {
 		if g := p.dispensable(); g != nil {
-			p.leave(g.Conn)
+			p.dismiss(g.Conn, false)
 			_ = g.Close()
-			p.dismissed[g.Conn] = struct{}{}
-			p.taken--
 			continue
 		}
 		if p.patience > 0 {
@@ -104,6 +105,24 @@ func (p *places) dispensable() *visitor {
 	return nil
 }
 
+// dismiss frees the place of a connection that net/http is not done with.
+func (p *places) dismiss(c net.Conn, guest bool) {
+	p.leave(c)
+	p.dismissed[c] = guest
+	p.taken--
+}
+
+// release frees the place of a connection, if it has one, that goes on without.
+func (p *places) release(c net.Conn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.where[c] != nil {
+		p.dismiss(c, true)
+		p.guests.Add(1)
+		p.room.Signal()
+	}
+}
+
 func (p *places) leave(c net.Conn) {
 	if e := p.where[c]; e != nil {
 		e.Value.(*visitor).in.Remove(e)
@@ -119,9 +138,12 @@ func (p *places) enter(c net.Conn, in *list.List) {
 func (p *places) note(c net.Conn, s http.ConnState) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if _, gone := p.dismissed[c]; gone {
+	if guest, gone := p.dismissed[c]; gone {
 		if s == http.StateClosed || s == http.StateHijacked {
 			delete(p.dismissed, c)
+			if guest {
+				p.guests.Add(-1)
+			}
 		}
 		return
 	}

@@ -119,6 +119,9 @@ func NewServer(h http.Handler) *http.Server {
 	}
 }
 
+// refusalPatience is how long whoever may not ask may take to send the rest.
+const refusalPatience = time.Second
+
 const prefix = "/v1/channels/"
 
 // ServeHTTP answers one request.
@@ -169,6 +172,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	p := h.authorize(r, req)
 	if p == nil {
 		p = serve(w, r, req)
+	} else {
+		// net/http reads what is left of a body before it answers.
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(refusalPatience))
 	}
 	if p != nil {
 		h.Refused(channel, p.Code)

@@ -62,7 +62,7 @@ var lingerers = []lingering{
 	{name: "a head that drips: events", begin: said(eventsAddr, "POST /v1/channels/ticks/events HTTP/1.1\r\nX: "), drips: "x", within: 10 * time.Second},
 	{name: "a head that drips: admin", begin: said(adminAddr, "GET /status HTTP/1.1\r\nX: "), drips: "x", within: 5 * time.Second},
 	{name: "a body that drips: events", begin: said(eventsAddr, publication("Content-Length: 60000")), drips: " ", within: time.Minute, answer: "HTTP/1.1 408 "},
-	{name: "a body that drips, and no token: events", begin: said(eventsAddr, strings.Replace(publication("Content-Length: 60000"), "Bearer ", "Bearer x", 1)), drips: " ", within: time.Minute, answer: "HTTP/1.1 401 "},
+	{name: "a body that drips, and no token: events", begin: said(eventsAddr, strings.Replace(publication("Content-Length: 60000"), "Bearer ", "Bearer x", 1)), drips: " ", within: time.Second, answer: "HTTP/1.1 401 "},
 	{name: "a body that drips: admin", begin: said(adminAddr, "GET /status HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n\r\n"), drips: " ", within: 10 * time.Second, answer: "HTTP/1.1 401 "},
 	{name: "packets that drip: clients", begin: (*arena).packetsThatDrip, drips: "x", within: 10 * time.Second},
 	{name: "a used connection, silent: clients", begin: said(clientsAddr, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"), within: 10 * time.Second, answer: "HTTP/1.1 404 "},
