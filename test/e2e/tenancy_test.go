@@ -209,4 +209,33 @@ var _ = Describe("Tenants", Ordered, func() {
 		Expect(kubectl("get", "networkpolicy", "-n", other, "vault-pusher", "-o", "jsonpath={.spec.ingress[2].from[0].namespaceSelector.matchLabels}")).To(Equal(
 			fmt.Sprintf(`{"kubernetes.io/metadata.name":%q}`, operators)))
 	})
+
+	It("can have an operator that is confined to one of them", func() {
+		repository, tag := image[:strings.LastIndex(image, ":")], image[strings.LastIndex(image, ":")+1:]
+		helm("upgrade", release, "../../charts/klaxon", "-n", operators, "--wait", "--reset-values",
+			"--set", "image.repository="+repository, "--set-string", "image.tag="+tag, "--set", "statusInterval=2s",
+			"--set", "watchNamespaces={"+shop+"}", "--set", "clusterRoles.enabled=false")
+		operator := "system:serviceaccount:" + operators + ":" + operatorAccount()
+		for _, args := range [][]string{{"get", "secrets"}, {"create", "deployments"}, {"patch", "pods"}, {"list", "channels"}} {
+			out, err := try("", kubeBin, "auth", "can-i", args[0], args[1], "-n", other, "--as", operator)
+			Expect(err).To(HaveOccurred(), "%v in another namespace: %s", args, out)
+		}
+		for _, ns := range []string{shop, other} {
+			kubectl("patch", "kch/vault", "-n", ns, "--type=merge", "-p",
+				`{"spec":{"clients":{"rules":{"publish":"room in rooms"}},"limits":{"roomsPerSession":2}}}`)
+		}
+		apply(fmt.Sprintf(`
+apiVersion: push.klaxon.dev/v1alpha1
+kind: Channel
+metadata: {name: notes, namespace: %s}
+spec: {clients: {anonymous: true}, handlers: [{events: ["*"], stream: true}]}
+`, shop))
+		applied := func(ns, name string) func() string {
+			return func() string { return conditionOf(get(&v1alpha1.Channel{}, ns, name), v1alpha1.ConditionApplied) }
+		}
+		Eventually(applied(shop, "vault")).Should(Equal("True Applied"))
+		Eventually(applied(shop, "notes"), time.Minute).Should(Equal("True Applied"))
+		kubectl("get", "networkpolicy", "-n", shop, "notes-pusher")
+		Expect(applied(other, "vault")()).To(Equal("not observed yet"))
+	})
 })
