@@ -102,8 +102,8 @@ func (t *talk) store(n *turn, ch *channel) {
 		b, _ := json.Marshal(map[string]string{"id": receipts[0].ID, "offset": receipts[0].Position.String()}) // two strings
 		args = wire.One(b)
 	} else {
-		if !srv.ending() {
-			srv.log.Warn("a client's event could not be published", "channel", ch.Name, "error", err)
+		if unsaid, ok := srv.complaints.may(time.Now()); ok && !srv.ending() {
+			srv.log.Warn("a client's event could not be published", "channel", ch.Name, "error", err, "unsaid", unsaid)
 		}
 		f = &failure{Code: plain.CodeAway, Message: "the event could not be published: try again later"}
 	}
