@@ -30,6 +30,10 @@ var floods = []attack{
 	{"flood of messages that are not understood", func(a *arena) {
 		a.flood(flood{Path: "/ws/ticks", Burst: []byte(strings.Repeat(text("{}"), 2000))})
 	}},
+	{"flood of publications, allowed or not", func(a *arena) {
+		publishes := text(`{"type":"publish","event":"talk.x","rooms":["a"],"data":1}`) + text(`{"type":"publish","event":"x"}`)
+		a.flood(flood{Path: "/ws/talks?room=a", Burst: []byte(strings.Repeat(publishes, 1000))})
+	}},
 	{"flood of packets", func(a *arena) {
 		a.flood(flood{Path: "/socket.io/?EIO=4&transport=websocket", First: []byte(text("40/ticks,")), Burst: []byte(strings.Repeat(text("42/ticks,[\"x\"]"), 1000))})
 	}},

@@ -65,6 +65,8 @@ func document(beat, timeout time.Duration) *settings.Settings {
 	}}
 	recovery := channel("recovery")
 	recovery.SocketIO.Recovery = true
+	talks := channel("talks")
+	talks.Clients.Rules = map[string]string{"publish": `room in rooms && event.startsWith("talk.")`}
 	tiny := channel("tiny")
 	tiny.Limits.Connections = 5
 	s := &settings.Settings{
@@ -74,7 +76,7 @@ func document(beat, timeout time.Duration) *settings.Settings {
 			Drain:     settings.Drain{MaxPeriod: settings.Duration(time.Minute)},
 			Admin:     settings.Admin{TokenSHA256: digest(adminToken)},
 		},
-		Channels: []settings.Channel{guarded, recovery, channel("ticks"), tiny},
+		Channels: []settings.Channel{guarded, recovery, talks, channel("ticks"), tiny},
 	}
 	s.Seal()
 	return s
