@@ -175,7 +175,7 @@ func (srv *Server) adopt(c *acceptor.Conn, o offer) bool {
 
 // Room is how many more clients there are descriptors for.
 func (srv *Server) Room() int {
-	return int(srv.maxConns - srv.connections() - srv.handshakes.guests.Load())
+	return int(srv.maxConns - srv.connections() - srv.handshakes.count.Load())
 }
 
 // serveWebSocket is the general path: handshakes that came in pieces, on a

@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -20,34 +22,71 @@ const (
 	// maxHandshakes is how many connections net/http may have at once: those that
 	// send their request in pieces, or are plain HTTP. More wait.
 	maxHandshakes = 512
-	// handshakePatience is how long a request is served for sure. Before its head is there it
-	// is for as long as there are places.
-	handshakePatience = 3 * time.Second
 	// handshakeTimeout is how long each half of a request may take.
 	handshakeTimeout = 10 * time.Second
 	// reservedFDs are kept for handshakes, publishers, probes and files.
 	reservedFDs = maxHandshakes + acceptor.MaxWaiting + maxPublishers + maxAdmins + 128
 )
 
-// handshakes is a listener of as many connections at once that are neither closed, nor
-// taken over by a loop, nor a client's that polls. Install its note as ConnState and
-// keepConn as ConnContext.
+// handshakes is a listener that waits while too many of its connections are
+// neither closed, nor taken over by a loop, nor a client's that polls. Install its
+// done as ConnState and keepConn as ConnContext.
 type handshakes struct {
-	*places
-	roomy func() bool // for another client
+	net.Listener
+	places chan struct{}
+	room   func() bool // for another client
+
+	mu     sync.Mutex
+	guests map[net.Conn]struct{} // whose place others have now
+	count  atomic.Int64          // of guests
 }
 
-func limitHandshakes(ln net.Listener, roomy func() bool) *handshakes {
-	return &handshakes{limitPlaces(ln, maxHandshakes, handshakePatience), roomy}
+func limitHandshakes(ln net.Listener, room func() bool) *handshakes {
+	return &handshakes{Listener: ln, places: make(chan struct{}, maxHandshakes), room: room, guests: map[net.Conn]struct{}{}}
+}
+
+// Accept waits for a place, then for a connection.
+func (h *handshakes) Accept() (net.Conn, error) {
+	h.places <- struct{}{}
+	c, err := h.Listener.Accept()
+	if err != nil {
+		<-h.places
+	}
+	return c, err
+}
+
+// done gives a connection's place back when net/http lets go of it.
+func (h *handshakes) done(c net.Conn, s http.ConnState) {
+	if s != http.StateHijacked && s != http.StateClosed {
+		return
+	}
+	h.mu.Lock()
+	_, guest := h.guests[c]
+	delete(h.guests, c)
+	h.mu.Unlock()
+	if guest {
+		h.count.Add(-1)
+		return
+	}
+	<-h.places
 }
 
 // entertain gives the place of a request's connection back: it belongs to a client
 // that polls, which counts as a connected client. Where there is no room for more
 // of those it keeps its place.
 func (h *handshakes) entertain(r *http.Request) {
-	if c, ok := r.Context().Value(connKey{}).(net.Conn); ok && h.roomy() {
-		h.release(c)
+	c, ok := r.Context().Value(connKey{}).(net.Conn)
+	if !ok || !h.room() {
+		return
 	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if _, already := h.guests[c]; already {
+		return
+	}
+	h.guests[c] = struct{}{}
+	h.count.Add(1)
+	<-h.places
 }
 
 type connKey struct{}

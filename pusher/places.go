@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -23,7 +22,7 @@ const (
 )
 
 // places is a listener of so many connections at once, lest they take the descriptors
-// and the time that clients need. When all are taken, the one goes that has waited longest with
+// that clients need. When all are taken, the one goes that has waited longest with
 // nothing asked of it: one that has sent nothing yet, or is kept for a next request; then
 // the one that has been served for longest, if that is longer than patience. Where there
 // is none of these, newcomers wait. Install its note as ConnState.
@@ -37,10 +36,8 @@ type places struct {
 	closed     bool
 	idle, busy list.List // of *visitor; who came first comes first
 	where      map[net.Conn]*list.Element
-	dismissed  map[net.Conn]bool // whose place is free though net/http is not done with them; true: guests
+	dismissed  map[net.Conn]struct{} // whose place is free though net/http is not done with them
 	room       *sync.Cond
-
-	guests atomic.Int64 // who go on without a place
 }
 
 // visitor is a connection that has a place.
@@ -51,7 +48,7 @@ type visitor struct {
 }
 
 func limitPlaces(ln net.Listener, n int, patience time.Duration) *places {
-	p := &places{Listener: ln, max: n, patience: patience, where: map[net.Conn]*list.Element{}, dismissed: map[net.Conn]bool{}}
+	p := &places{Listener: ln, max: n, patience: patience, where: map[net.Conn]*list.Element{}, dismissed: map[net.Conn]struct{}{}}
 	p.room = sync.NewCond(&p.mu)
 	return p
 }
@@ -66,8 +63,10 @@ func (p *places) Accept() (net.Conn, error) {
 	defer p.mu.Unlock()
 	for p.taken >= p.max && !p.closed {
 		if g := p.dispensable(); g != nil {
-			p.dismiss(g.Conn, false)
+			p.leave(g.Conn)
 			_ = g.Close()
+			p.dismissed[g.Conn] = struct{}{}
+			p.taken--
 			continue
 		}
 		if p.patience > 0 {
@@ -105,24 +104,6 @@ func (p *places) dispensable() *visitor {
 	return nil
 }
 
-// dismiss frees the place of a connection that net/http is not done with.
-func (p *places) dismiss(c net.Conn, guest bool) {
-	p.leave(c)
-	p.dismissed[c] = guest
-	p.taken--
-}
-
-// release frees the place of a connection, if it has one, that goes on without.
-func (p *places) release(c net.Conn) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.where[c] != nil {
-		p.dismiss(c, true)
-		p.guests.Add(1)
-		p.room.Signal()
-	}
-}
-
 func (p *places) leave(c net.Conn) {
 	if e := p.where[c]; e != nil {
 		e.Value.(*visitor).in.Remove(e)
@@ -138,12 +119,9 @@ func (p *places) enter(c net.Conn, in *list.List) {
 func (p *places) note(c net.Conn, s http.ConnState) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if guest, gone := p.dismissed[c]; gone {
+	if _, gone := p.dismissed[c]; gone {
 		if s == http.StateClosed || s == http.StateHijacked {
 			delete(p.dismissed, c)
-			if guest {
-				p.guests.Add(-1)
-			}
 		}
 		return
 	}

@@ -192,7 +192,7 @@ func (srv *Server) listen() error {
 		return fmt.Errorf("pusher: admin listener: %w", err)
 	}
 	srv.handshakes = limitHandshakes(l.clients.Rest(), func() bool { return srv.Room() > 0 })
-	l.rest, l.clientsHTTP.ConnState, l.clientsHTTP.ConnContext = srv.handshakes, srv.handshakes.note, keepConn
+	l.rest, l.clientsHTTP.ConnState, l.clientsHTTP.ConnContext = srv.handshakes, srv.handshakes.done, keepConn
 	return nil
 }
 

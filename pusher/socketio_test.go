@@ -400,7 +400,7 @@ func TestAPollThatIsBrokenOffEndsTheSession(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 500 { // until it waits
-		if srv.handshakes.guests.Load() > 1 {
+		if srv.handshakes.count.Load() > 1 {
 			break
 		}
 		time.Sleep(5 * time.Millisecond)

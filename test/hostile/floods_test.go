@@ -106,29 +106,19 @@ func (a *arena) drip(all []*raw) {
 	})
 }
 
-// crowdOut wants more places for requests that do not come at once than there are: the first
-// ones have to make way, and whoever comes with a whole request finds a place.
+// crowdOut takes all places for requests that do not come at once. Plain WebSockets need
+// none and come in; others are told to come back, in a way in which they do.
 func (a *arena) crowdOut() {
 	all := a.crowdOf(silent, a.clients, "GET /sse/ticks HTTP/1.1\r\nHost: x\r\nX: ")
 	a.newcomer()
 	for range 20 {
-		sid, err := a.polls()
-		if err == nil {
-			_, err = a.answered(http.MethodPost, a.clients+pollPath+"&sid="+sid, "1", http.StatusOK)
-		}
-		if err != nil {
-			a.Errorf("who polls: %v", err)
+		status, answer, err := a.request(http.MethodGet, a.clients+"/sse/ticks", "", "Origin: http://"+a.clients)
+		if err != nil || status != http.StatusOK || !strings.HasPrefix(answer, "retry: ") {
+			a.Errorf("an EventSource is answered %d %q (%v)", status, answer, err)
 			break
 		}
-		c, err := a.raw(a.clients)
-		if err == nil {
-			err = c.send("GET /sse/ticks HTTP/1.1\r\nHost: x\r\n\r\n")
-		}
-		if err == nil {
-			_, err = c.r.ReadString('{') // of the welcome
-		}
-		if err != nil {
-			a.Errorf("an EventSource: %v", err)
+		if status, answer, err = a.request(http.MethodGet, a.clients+pollPath, ""); err != nil || status != http.StatusServiceUnavailable {
+			a.Errorf("a poll is answered %d %q (%v)", status, answer, err)
 			break
 		}
 	}
